@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/store/cache"
+	"piccolo.io/piccolo/topology"
+)
+
+// Names of what the node keeps.
+const (
+	planName = "plan"
+	viewName = "view"
+)
+
+// recall loads what the node kept. A damaged copy never keeps a node from
+// starting: it says so and goes on with the older copy, or with none.
+func (a *Agent) recall() error {
+	plan, err := cache.Load[workload.Plan](a.o.Cache, planName)
+	switch {
+	case errors.Is(err, cache.ErrNotFound):
+	case err != nil:
+		a.o.Logger.Error("the kept plan cannot be read; the node waits for a master", "error", err)
+	default:
+		if plan.Fallback {
+			a.o.Logger.Warn("the newest kept plan is damaged; the one before is obeyed", "revision", plan.Value.Revision, "reason", plan.Reason)
+		}
+		if err := plan.Value.Validate(a.o.Identity.ID); err != nil {
+			a.o.Logger.Error("the kept plan is not valid and is not obeyed", "error", err)
+			break
+		}
+		a.plan = plan.Value
+	}
+	view, err := cache.Load[workload.View](a.o.Cache, viewName)
+	if err != nil {
+		if !errors.Is(err, cache.ErrNotFound) {
+			a.o.Logger.Warn("the kept view of the cluster cannot be read", "error", err)
+		}
+		return nil
+	}
+	a.view = view.Value
+	return nil
+}
+
+// newer notes that the masters hold a plan of this revision.
+func (a *Agent) newer(revision int64) {
+	a.mu.Lock()
+	fetch := revision > a.plan.Revision && revision > a.newestPlan
+	a.newestPlan = max(a.newestPlan, revision)
+	a.mu.Unlock()
+	if fetch {
+		trigger(a.wake.plan)
+	}
+}
+
+// take keeps a plan on disk, then obeys it, and reports whether it did. A
+// plan that cannot be obeyed leaves the one before in force.
+func (a *Agent) take(p workload.Plan) bool {
+	err := p.Validate(a.o.Identity.ID)
+	if err == nil {
+		if _, saveErr := cache.Save(a.o.Cache, planName, p); saveErr != nil {
+			err = fmt.Errorf("keep plan %d: %w", p.Revision, saveErr)
+		}
+	}
+	if err == nil {
+		err = a.obey(p)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.standing.ApplyError = err.Error()
+		a.o.Logger.Error("plan not obeyed", "revision", p.Revision, "error", err)
+		return false
+	}
+	a.plan, a.standing.ApplyError = p, ""
+	a.o.Logger.Info("plan obeyed", "revision", p.Revision)
+	trigger(a.wake.heartbeat) // a changed interval counts from now on
+	return true
+}
+
+func (a *Agent) obey(p workload.Plan) error {
+	if err := a.o.Apply(p); err != nil {
+		return fmt.Errorf("obey plan %d: %w", p.Revision, err)
+	}
+	return nil
+}
+
+func (a *Agent) applied() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.plan.Revision
+}
+
+// interval between two heartbeats.
+func (a *Agent) interval() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.plan.HeartbeatInterval > 0 {
+		return time.Duration(a.plan.HeartbeatInterval)
+	}
+	return topology.DefaultHeartbeatInterval
+}
+
+// see takes the masters' newest view. Only who is in the cluster and where
+// goes to disk: states change all the time.
+func (a *Agent) see(v workload.View) {
+	v.AsOf = a.o.Now()
+	a.mu.Lock()
+	a.view = v
+	a.mu.Unlock()
+	kept := v
+	kept.Revision = 0
+	kept.Nodes = make([]topology.Node, len(v.Nodes))
+	kept.AsOf = time.Time{}
+	for i, n := range v.Nodes {
+		kept.Nodes[i] = topology.Node{
+			ID: n.ID, Name: n.Name, IP: n.IP, Role: n.Role, GossipPort: n.GossipPort, APIPort: n.APIPort,
+			CreatedAt: n.CreatedAt, Labels: n.Labels, Resources: n.Resources, Version: n.Version, Platform: n.Platform,
+		}
+	}
+	if _, err := cache.Save(a.o.Cache, viewName, kept); err != nil {
+		a.o.Logger.Warn("the view of the cluster is not kept", "error", err)
+	}
+	a.o.OnView(v)
+}

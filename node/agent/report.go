@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/podman"
+	"piccolo.io/piccolo/readiness"
+	"piccolo.io/piccolo/topology"
+)
+
+// checkInterval between two runs of the readiness checks of a running node.
+const checkInterval = 30 * time.Second
+
+// report is the newest report.
+func (a *Agent) report() workload.Report {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reportSeq++
+	return workload.Report{
+		Node: a.o.Identity.ID, Sequence: a.reportSeq, At: a.o.Now(), Conditions: a.conditions, Containers: a.containers,
+		Complete: a.complete, Alerts: a.alerts(), Resources: a.resources, Platform: a.o.Identity.Platform,
+		Version: a.o.Identity.Version, PodmanVersion: a.podmanVer,
+	}
+}
+
+// podmanChanged takes a new picture of the board's containers.
+func (a *Agent) podmanChanged(s podman.Snapshot) {
+	containers := make([]workload.Container, 0, len(s.Containers))
+	for _, c := range s.Containers {
+		container := fromPodman(c)
+		container.Node, container.NodeName = a.o.Identity.ID, a.o.Identity.Name
+		containers = append(containers, container)
+	}
+	a.mu.Lock()
+	down := !s.Up
+	a.containers, a.complete, a.podmanVer = containers, s.Up, s.Version
+	a.podmanErr = ""
+	if s.Err != nil {
+		a.podmanErr = s.Err.Error()
+	}
+	if down {
+		a.conditions = a.conditions.With(topology.ReasonPodmanDown)
+	} else {
+		a.conditions = a.conditions.Without(topology.ReasonPodmanDown)
+	}
+	a.mu.Unlock()
+	trigger(a.wake.report)
+	a.o.OnContainers(containers)
+}
+
+// checkConditions runs the readiness checks from time to time and reports
+// when a condition came or went.
+func (a *Agent) checkConditions(ctx context.Context) error {
+	tick := time.NewTicker(checkInterval)
+	defer tick.Stop()
+	for {
+		report := a.o.Checker.Run(ctx, readiness.GateRunning)
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.checked(report)
+		select {
+		case <-tick.C:
+		case <-a.wake.check:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (a *Agent) checked(report readiness.Report) {
+	var findings []readiness.Result
+	for _, r := range report.Results {
+		if r.Severity != readiness.SeverityOK {
+			findings = append(findings, r)
+		}
+	}
+	a.mu.Lock()
+	before := a.conditions
+	// Whether Podman answers is the watch's to say: it knows within a second.
+	a.conditions = readiness.Conditions(before, report).Without(topology.ReasonPodmanDown)
+	if before.Has(topology.ReasonPodmanDown) {
+		a.conditions = a.conditions.With(topology.ReasonPodmanDown)
+	}
+	changed := before.String() != a.conditions.String() || !reflect.DeepEqual(checks(a.findings), checks(findings))
+	if changed {
+		a.findings = findings
+	}
+	a.mu.Unlock()
+	if changed {
+		trigger(a.wake.report)
+	}
+}
+
+// checks names what the findings are about. Their figures always move, so
+// they alone are no change.
+func checks(findings []readiness.Result) []string {
+	out := make([]string, len(findings))
+	for i, f := range findings {
+		out[i] = f.Check + " " + string(f.Severity)
+	}
+	return out
+}
+
+// alerts are the readiness findings and Podman's trouble. The caller holds mu.
+func (a *Agent) alerts() []workload.Alert {
+	out := []workload.Alert{}
+	standing := map[string]time.Time{}
+	add := func(kind string, severity workload.Severity, message, hint string) {
+		at, ok := a.raised[kind]
+		if !ok {
+			at = a.o.Now()
+		}
+		standing[kind] = at
+		out = append(out, workload.Alert{
+			ID: kind + "-" + a.o.Identity.ID, Kind: kind, Node: a.o.Identity.ID, NodeName: a.o.Identity.Name,
+			Severity: severity, Message: message, Hint: hint, RaisedAt: at,
+		})
+	}
+	if a.podmanErr != "" {
+		add("PodmanDown", workload.SeverityError, a.podmanErr, "`systemctl status podman.socket` on the node")
+	}
+	for _, f := range a.findings {
+		add("Readiness/"+f.Check, workload.Severity(f.Severity), f.Found, f.Mend)
+	}
+	a.raised = standing
+	return out
+}
+
+// stats answers a master's question for the figures of all containers.
+func (a *Agent) stats(ctx context.Context, query uint64) *workload.StatsAnswer {
+	answer := &workload.StatsAnswer{Query: query, Stats: map[string]workload.ContainerStats{}}
+	stats, err := a.Stats(ctx)
+	if err != nil {
+		answer.Error = err.Error()
+	} else {
+		answer.Stats = stats
+	}
+	return answer
+}
+
+// Stats measures the running containers of this board, by container id.
+func (a *Agent) Stats(ctx context.Context) (map[string]workload.ContainerStats, error) {
+	usages, err := a.o.Podman.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]workload.ContainerStats{}
+	for _, u := range usages {
+		out[u.ID] = workload.ContainerStats{CPUPercent: u.CPUPercent, MemoryBytes: u.MemoryBytes, MemoryLimit: u.MemoryLimit}
+	}
+	return out, nil
+}
+
+func fromPodman(c podman.Container) workload.Container {
+	out := workload.Container{
+		ID: c.ID, Name: c.Name, Image: c.Image, State: string(c.State), Health: string(c.Health), ExitCode: c.ExitCode,
+		Restarts: c.Restarts, Ports: []workload.Port{}, CreatedAt: c.CreatedAt, StartedAt: pointer(c.StartedAt),
+		FinishedAt: pointer(c.FinishedAt), Labels: c.Labels,
+	}
+	for _, p := range c.Ports {
+		out.Ports = append(out.Ports, workload.Port{HostIP: p.HostIP, HostPort: int(p.HostPort), ContainerPort: int(p.ContainerPort), Protocol: p.Protocol})
+	}
+	return out
+}
+
+func pointer(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// Alerts returns what this node itself warns of.
+func (a *Agent) Alerts() []workload.Alert {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.alerts()
+}

@@ -1,0 +1,93 @@
+package api
+
+import (
+	"context"
+
+	"piccolo.io/piccolo/node/auth"
+	"piccolo.io/piccolo/node/workload"
+)
+
+// Register lets a node in, or back in. It is the one operation that needs no
+// credential: the registrar itself checks token, key and request.
+func (s *Service) Register(ctx context.Context, p auth.Principal, r workload.Registration) (workload.Admission, error) {
+	if err := auth.Authorize(p, auth.NodesRegister, auth.Cluster()); err != nil {
+		return workload.Admission{}, Classify(err)
+	}
+	if s.Enrolment == nil {
+		return workload.Admission{}, s.notAMaster()
+	}
+	a, err := s.Enrolment.Register(ctx, r)
+	return a, classified(err)
+}
+
+// Renew signs a new certificate for the caller's own key.
+func (s *Service) Renew(ctx context.Context, p auth.Principal, csr []byte) (certificate, ca []byte, err error) {
+	if err := s.authorizeSelf(p, auth.SelfWrite, p.ID); err != nil {
+		return nil, nil, err
+	}
+	certificate, ca, err = s.Enrolment.Renew(ctx, p.ID, csr)
+	return certificate, ca, classified(err)
+}
+
+// LeaveCluster takes the calling node out of the cluster.
+func (s *Service) LeaveCluster(ctx context.Context, p auth.Principal, node string) (err error) {
+	defer func() { s.audit(ctx, p, auth.SelfWrite, node, err) }()
+	if err := s.authorizeSelf(p, auth.SelfWrite, node); err != nil {
+		return err
+	}
+	return classified(s.Enrolment.Leave(ctx, node))
+}
+
+// Attach keeps a node's session open; see Sessions.
+func (s *Service) Attach(ctx context.Context, p auth.Principal, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error {
+	if err := s.authorizeSelf(p, auth.SelfWrite, h.Node); err != nil {
+		return err
+	}
+	return classified(s.Sessions.Attach(ctx, h, send, receive))
+}
+
+// Heartbeat takes a node's sign of life.
+func (s *Service) Heartbeat(ctx context.Context, p auth.Principal, h workload.Heartbeat) (workload.HeartbeatReply, error) {
+	if err := s.authorizeSelf(p, auth.SelfWrite, h.Node); err != nil {
+		return workload.HeartbeatReply{}, err
+	}
+	reply, err := s.Sessions.Heartbeat(ctx, h)
+	return reply, classified(err)
+}
+
+// Report takes what a node says of itself.
+func (s *Service) Report(ctx context.Context, p auth.Principal, r workload.Report) error {
+	if err := s.authorizeSelf(p, auth.SelfWrite, r.Node); err != nil {
+		return err
+	}
+	return classified(s.Sessions.Report(ctx, r))
+}
+
+// Plan returns a node's newest plan; see Sessions.
+func (s *Service) Plan(ctx context.Context, p auth.Principal, node string, applied int64, applyError string) (*workload.Plan, error) {
+	if err := s.authorizeSelf(p, auth.SelfRead, node); err != nil {
+		return nil, err
+	}
+	plan, err := s.Sessions.Plan(ctx, node, applied, applyError)
+	return plan, classified(err)
+}
+
+// authorizeSelf lets a node do what is its own, on a master.
+func (s *Service) authorizeSelf(p auth.Principal, action auth.Action, node string) error {
+	if err := auth.Authorize(p, action, auth.OwnedBy(node)); err != nil {
+		return Classify(err)
+	}
+	if s.Enrolment == nil || s.Sessions == nil {
+		return s.notAMaster()
+	}
+	return nil
+}
+
+// notAMaster refuses what only a master can do, with the way to one.
+func (s *Service) notAMaster() *Error {
+	e := Unavailablef("this node is a sub and cannot do that")
+	if m := s.Self.Status().Master; m != "" {
+		return e.WithHint("ask the master, for example with --server https://%s", m)
+	}
+	return e.WithHint("run the command on a master, or name one with --server")
+}

@@ -1,0 +1,3 @@
+// Package rpc serves piccolo.v1.NodeAgentService: it translates between the
+// wire and api.Service and decides nothing itself.
+package rpc

@@ -1,0 +1,83 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	"piccolo.io/piccolo/podman"
+	"piccolo.io/piccolo/readiness"
+	"piccolo.io/piccolo/topology"
+)
+
+// CheckOptions of Check.
+type CheckOptions struct {
+	// Master, host or host:port, is tried where it is given.
+	Master string
+	// Fix applies the fixes that are safe.
+	Fix bool
+}
+
+// Check runs the readiness checks of the join gate and, if asked to, applies
+// what fixes are safe. It changes nothing else.
+func Check(ctx context.Context, o Options, c CheckOptions) (readiness.Report, []readiness.FixResult, error) {
+	if err := o.Validate(); err != nil {
+		return readiness.Report{}, nil, err
+	}
+	o = o.withDefaults()
+	r := readiness.Options{}
+	if c.Master != "" {
+		address, err := masterAddress(c.Master)
+		if err != nil {
+			return readiness.Report{}, nil, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+		}
+		r.Master = address
+	}
+	gate := readiness.GateJoin
+	m, err := readMembership(o.DataDir)
+	if err != nil {
+		m = Membership{Role: topology.RoleMaster, APIPort: o.APIPort, GossipPort: o.GossipPort, EtcdPeerPort: o.EtcdPeerPort}
+	} else {
+		gate = readiness.GateRunning // its own daemon may hold the ports
+	}
+	checker, err := newChecker(o, m, r)
+	if err != nil {
+		return readiness.Report{}, nil, err
+	}
+	report := checker.Run(ctx, gate)
+	if !c.Fix {
+		return report, nil, nil
+	}
+	fixes := checker.Fix(ctx, report)
+	return checker.Run(ctx, gate), fixes, nil
+}
+
+// newChecker adds to r what is known of this node.
+func newChecker(o Options, m Membership, r readiness.Options) (*readiness.Checker, error) {
+	engine, err := podman.New(podman.Options{Socket: o.PodmanSocket, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	r.DataDir, r.PodmanRoot, r.PodmanVersion = o.DataDir, o.PodmanRoot, engine.Version
+	r.Name, r.BuildTime, r.Logger = m.Name, o.BuildTime, o.Logger
+	r.Ports = m.ports()
+	return readiness.New(r)
+}
+
+// ports that the node is going to listen on.
+func (m Membership) ports() []readiness.Port {
+	var out []readiness.Port
+	add := func(name, network string, port int) {
+		if port != 0 {
+			out = append(out, readiness.Port{Name: name, Network: network, Addr: net.JoinHostPort("", strconv.Itoa(port))})
+		}
+	}
+	add("gossip", "tcp", m.GossipPort)
+	add("gossip", "udp", m.GossipPort)
+	if m.Role == topology.RoleMaster {
+		add("API", "tcp", m.APIPort)
+		add("etcd peers", "tcp", m.EtcdPeerPort)
+	}
+	return out
+}

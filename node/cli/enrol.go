@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"piccolo.io/piccolo/node"
+	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/node/unit"
+	"piccolo.io/piccolo/topology"
+)
+
+// What init and join have in common: the flags that describe this machine,
+// and bringing its daemon up.
+
+const (
+	// readyTimeout is the requirement's own limit for a join.
+	readyTimeout = 30 * time.Second
+	// startTimeout bounds what systemd does; it has TimeoutStartSec=90s.
+	startTimeout = 100 * time.Second
+)
+
+func machineFlags() []ucli.Flag {
+	return []ucli.Flag{
+		&ucli.StringFlag{Name: "name", Usage: "`NAME` of this node", DefaultText: "the host name"},
+		&ucli.StringFlag{Name: "advertise", Usage: "`IP[:PORT]` at which other nodes reach this one", DefaultText: "found out"},
+		&ucli.StringSliceFlag{Name: "label", Usage: "`KEY=VALUE` of this node; may be repeated"},
+		&ucli.BoolFlag{Name: "foreground", Usage: "run the daemon in this terminal instead of under systemd"},
+	}
+}
+
+// described is what the machine flags say.
+type described struct {
+	name      string
+	advertise netip.AddrPort
+	labels    map[string]string
+}
+
+// describe reads and checks the machine flags. An advertised port is this
+// node's API port from now on.
+func (a *app) describe(c *ucli.Context) (d described, err error) {
+	d.name = c.String("name")
+	if c.IsSet("name") {
+		if err := topology.ValidateName(d.name); err != nil {
+			return d, api.Invalidf("flag --name: %w", err)
+		}
+	}
+	if d.labels, _, err = parseLabels(c.StringSlice("label"), false); err != nil {
+		return d, err
+	}
+	if d.advertise, err = parseAdvertise(c.String("advertise")); err != nil {
+		return d, err
+	}
+	if p := d.advertise.Port(); p != 0 {
+		a.settings["api-port"] = fmt.Sprint(p)
+	}
+	return d, nil
+}
+
+func parseAdvertise(s string) (netip.AddrPort, error) {
+	if s == "" {
+		return netip.AddrPort{}, nil
+	}
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil || ap.Port() == 0 {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+		if err != nil {
+			return ap, api.Invalidf("flag --advertise: %q is not IP or IP:PORT", shorten(s)).WithHint("names are not taken here, for example: --advertise 10.0.0.1")
+		}
+		ap = netip.AddrPortFrom(addr, 0)
+	}
+	if ap.Addr().IsUnspecified() || ap.Addr().IsMulticast() {
+		return ap, api.Invalidf("flag --advertise: other nodes cannot reach %s", ap.Addr())
+	}
+	return ap, nil
+}
+
+// parseLabels reads KEY=VALUE words, and KEY- for a label to be removed
+// where that is allowed.
+func parseLabels(list []string, removal bool) (set map[string]string, remove []string, err error) {
+	set = map[string]string{}
+	for _, w := range list {
+		key, value, ok := strings.Cut(w, "=")
+		if gone, minus := strings.CutSuffix(w, "-"); !ok && minus && removal {
+			if err := topology.ValidateLabel(gone, ""); err != nil {
+				return nil, nil, api.Invalidf("%w", err)
+			}
+			remove = append(remove, gone)
+			continue
+		}
+		if !ok {
+			return nil, nil, api.Invalidf("label %q is not KEY=VALUE", shorten(w))
+		}
+		if err := topology.ValidateLabel(key, value); err != nil {
+			return nil, nil, api.Invalidf("%w", err)
+		}
+		if _, twice := set[key]; twice || slices.Contains(remove, key) {
+			return nil, nil, api.Invalidf("label %q is given twice", key)
+		}
+		set[key] = value
+	}
+	for _, key := range remove {
+		if _, both := set[key]; both {
+			return nil, nil, api.Invalidf("label %q is given twice", key)
+		}
+	}
+	if err := topology.ValidateLabels(maps.Clone(set)); err != nil {
+		return nil, nil, api.Invalidf("%w", err)
+	}
+	return set, remove, nil
+}
+
+// systemdUnit returns the service that is to run this node's daemon, nil
+// where it runs in this terminal.
+func (a *app) systemdUnit(ctx context.Context, foreground bool) (service, error) {
+	if foreground {
+		return nil, nil
+	}
+	if !a.booted() || !a.root() {
+		why := "systemd does not run this machine"
+		if a.booted() {
+			why = "only root can install the service"
+		}
+		a.say("The daemon runs in this terminal, because %s.", why)
+		return nil, nil
+	}
+	u, err := a.unit()
+	if err != nil {
+		return nil, err
+	}
+	running, err := u.Running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if have := a.fileDataDir(); running && have != a.settings["data-dir"] {
+		return nil, api.Conflictf("%s runs a node already, with its data in %s", unit.Name, have).
+			WithHint("a second node on this machine needs --foreground, with its own --run-dir and ports")
+	}
+	return u, nil
+}
+
+// unit is piccolo.service with this run's settings.
+func (a *app) unit() (service, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the path of this program: %w", err)
+	}
+	return a.newUnit(unit.Options{
+		Program: program, Config: a.settings["config"], DataDir: a.settings["data-dir"],
+		RunDir: a.settings["run-dir"], PodmanSocket: a.settings["podman-socket"],
+	})
+}
+
+// fileDataDir is the data directory that a service would find in the file.
+func (a *app) fileDataDir() string {
+	file, err := readFile(a.settings["config"], false)
+	if e, ok := file["data_dir"]; ok && err == nil {
+		return e.value
+	}
+	return node.DefaultDataDir
+}
+
+// bringUp starts the daemon, under u or in this terminal, waits until the
+// node is Ready, and calls announce with the time since the command began, 0
+// if the node did not become Ready.
+func (a *app) bringUp(ctx context.Context, u service, nodeID string, announce func(time.Duration) error) error {
+	whenServed := func(ctx context.Context) error {
+		a.step("waiting until the node is Ready")
+		err := a.waitReady(ctx, nodeID)
+		took := time.Since(a.began)
+		if err != nil {
+			took = 0
+		}
+		return errors.Join(announce(took), err)
+	}
+	if u == nil {
+		return a.runHere(ctx, whenServed)
+	}
+	if err := a.startService(ctx, u); err != nil {
+		return errors.Join(announce(0), err)
+	}
+	return whenServed(ctx)
+}
+
+func (a *app) startService(ctx context.Context, u service) error {
+	if err := updateFile(a.settings["config"], a.settings.changed()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	a.step("starting " + unit.Name)
+	if err := u.Install(ctx); err != nil {
+		return err
+	}
+	return u.Start(ctx)
+}
+
+// waitReady waits until the node itself says that it is Ready.
+func (a *app) waitReady(ctx context.Context, nodeID string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, errNotReadyInTime)
+	defer cancel()
+	conn := a.dialLocal()
+	defer conn.close()
+	last := "it has not answered"
+	err := conn.untilNode(ctx, func(n topology.Node) bool {
+		if n.ID != nodeID {
+			return false
+		}
+		last = "it is " + n.Status.Word()
+		if len(n.Reasons) > 0 {
+			last += " (" + n.Reasons.String() + ")"
+		}
+		return n.Status == topology.StatusReady || n.Status == topology.StatusPending
+	})
+	if errors.Is(context.Cause(ctx), errNotReadyInTime) {
+		return api.Unavailablef("the node runs, but was not Ready after %s: %s", readyTimeout, last).
+			WithHint("`piccolo status` and `piccolo check` say more; it goes on trying")
+	}
+	return err
+}
+
+var errNotReadyInTime = errors.New("not Ready in time")
+
+// readToken takes a credential from --token, --token-file or the
+// environment. "-" as the file is standard input.
+func (a *app) readToken(c *ucli.Context) (string, error) {
+	token, file := c.String("token"), c.String("token-file")
+	switch {
+	case c.IsSet("token") && c.IsSet("token-file"):
+		return "", api.Invalidf("use either --token or --token-file")
+	case c.IsSet("token"):
+	case file == "-":
+		text, err := readAll(a.streams.In, "standard input", maxToken)
+		if err != nil {
+			return "", api.Invalidf("read the token: %w", err)
+		}
+		token = string(text)
+	case c.IsSet("token-file"):
+		text, err := readBounded(file, maxToken)
+		if err != nil {
+			e := api.Invalidf("read the token: %w", err)
+			if errors.Is(err, fs.ErrPermission) {
+				return "", e.WithHint("run this as root")
+			}
+			return "", e
+		}
+		token = string(text)
+	default:
+		token, _ = a.env.Lookup("PICCOLO_TOKEN")
+	}
+	token = strings.TrimSpace(token)
+	switch {
+	case token == "":
+		return "", api.Invalidf("a token is missing").WithHint("give it with --token T, --token-file FILE (- is standard input) or in PICCOLO_TOKEN")
+	case len(token) > maxToken, strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", api.Invalidf("the token is damaged: it is one word of letters, digits and dots").WithHint("copy it again, as a whole")
+	}
+	return token, nil
+}
+
+// maxToken bounds a token, in bytes.
+const maxToken = 4096

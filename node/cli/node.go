@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/topology"
+)
+
+func (a *app) nodeCommand() *ucli.Command {
+	status := func(name, usage string, want topology.NodeStatus, did string) *ucli.Command {
+		return &ucli.Command{
+			Name: name, Usage: usage, ArgsUsage: "NODE", Description: examples("piccolo node " + name + " board-2"),
+			BashComplete: a.completeNodes,
+			Action: func(c *ucli.Context) error {
+				return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *conn, arg []string) error {
+					n, err := conn.patchNode(c.Context, arg[0], map[string]any{"status": want})
+					return a.nodeDone(n, err, did)
+				})
+			},
+		}
+	}
+	return &ucli.Command{
+		Name: "node", Usage: "list and change nodes",
+		Description: "NODE is a name or an id.\n\n" + examples("piccolo node ls", "piccolo node show board-2"),
+		Subcommands: []*ucli.Command{
+			a.nodeListCommand(), a.nodeShowCommand(), a.nodeLabelCommand(), a.nodeLogLevelCommand(),
+			status("maintenance", "keep a node out of work", topology.StatusMaintenance, "is in maintenance"),
+			status("resume", "end a node's maintenance", topology.StatusReady, "has resumed"),
+			status("approve", "let a pending node in", topology.StatusInitializing, "is approved"),
+			a.nodeRemoveCommand(),
+		},
+	}
+}
+
+// nodeDone tells what became of a node.
+func (a *app) nodeDone(n topology.Node, err error, did string) error {
+	if err != nil {
+		return err
+	}
+	return a.print(n, func(w io.Writer) { fmt.Fprintf(w, "Node %s %s; it is %s now.\n", plain(n.Name), did, n.Status.Word()) })
+}
+
+func (a *app) nodeListCommand() *ucli.Command {
+	return &ucli.Command{
+		Name: "ls", Aliases: []string{"list"}, Usage: "list the nodes", Description: examples("piccolo node ls", "piccolo node ls -o wide"),
+		Action: func(c *ucli.Context) error {
+			return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
+				nodes, err := conn.nodes(c.Context)
+				if err != nil {
+					return err
+				}
+				a.markStale(conn)
+				return a.print(nodes, func(w io.Writer) { a.nodeTable(nodes).write(w) })
+			})
+		},
+	}
+}
+
+func (a *app) nodeTable(nodes []topology.Node) *grid {
+	g := &grid{app: a, head: []string{"NAME", "ROLE", "STATUS", "REASONS", "IP", "VERSION", "HEARTBEAT", "AGE"}}
+	if a.wide() {
+		g.head = append(g.head, "ID", "CPU", "MEMORY", "DISK", "LOAD", "TEMP", "PLATFORM", "LABELS")
+	}
+	g.tint = func(column int, value string) colour {
+		if column == 2 {
+			return statusColour(value)
+		}
+		return noColour
+	}
+	for _, n := range nodes {
+		heartbeat := "-"
+		if n.LastHeartbeat != nil {
+			heartbeat = ago(*n.LastHeartbeat, a.now())
+		}
+		cells := []string{n.Name, string(n.Role), n.Status.Word(), n.Reasons.String(), n.IP, n.Version, heartbeat, age(n.CreatedAt, a.now())}
+		if a.wide() {
+			cells = append(cells, n.ID, fmt.Sprint(n.Resources.CPU), fmt.Sprintf("%d MB", n.Resources.Memory), fmt.Sprintf("%d GB", n.Resources.Disk),
+				loadOf(n), temperatureOf(n), platformOf(n.Platform), labelText(n.Labels))
+		}
+		g.add(cells...)
+	}
+	return g
+}
+
+func loadOf(n topology.Node) string {
+	if n.Usage == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", n.Usage.Load1)
+}
+
+func temperatureOf(n topology.Node) string {
+	if n.Usage == nil || n.Usage.Temperature == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.0f°C", *n.Usage.Temperature)
+}
+
+func platformOf(p topology.Platform) string {
+	if p.OS == "" {
+		return ""
+	}
+	return p.OS + "/" + p.Arch + p.Variant
+}
+
+func labelText(labels map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, k+"="+labels[k])
+	}
+	return strings.Join(out, ",")
+}
+
+func (a *app) nodeShowCommand() *ucli.Command {
+	return &ucli.Command{
+		Name: "show", Usage: "show one node", ArgsUsage: "NODE", Description: examples("piccolo node show board-2", "piccolo node show board-2 -o yaml"),
+		BashComplete: a.completeNodes,
+		Action: func(c *ucli.Context) error {
+			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *conn, arg []string) error {
+				n, err := conn.node(c.Context, arg[0])
+				if err != nil {
+					return err
+				}
+				a.markStale(conn)
+				return a.print(n, func(w io.Writer) { a.nodePage(w, n) })
+			})
+		},
+	}
+}
+
+func (a *app) nodePage(w io.Writer, n topology.Node) {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-12s %s\n", name, orDash(plain(fmt.Sprintf(format, args...))))
+	}
+	line("Name", "%s", n.Name)
+	line("ID", "%s", n.ID)
+	line("Role", "%s", n.Role)
+	fmt.Fprintf(w, "%-12s %s since %s\n", "Status", a.paint(statusColour(string(n.Status)), n.Status.Word()), age(n.StatusSince, a.now()))
+	if len(n.Reasons) > 0 {
+		line("Reasons", "%s", n.Reasons)
+	}
+	line("Address", "%s (gossip port %d)", n.IP, n.GossipPort)
+	if n.APIPort > 0 {
+		line("API port", "%d", n.APIPort)
+	}
+	line("Version", "%s", n.Version)
+	line("Platform", "%s %s", platformOf(n.Platform), strings.TrimSpace(n.Platform.Kernel+" "+n.Platform.Model))
+	line("Resources", "%d CPU, %d MB memory, %d GB disk", n.Resources.CPU, n.Resources.Memory, n.Resources.Disk)
+	line("Labels", "%s", labelText(n.Labels))
+	line("Joined", "%s", ago(n.CreatedAt, a.now()))
+	if n.LastHeartbeat != nil {
+		line("Heartbeat", "%s", ago(*n.LastHeartbeat, a.now()))
+	}
+	line("Plan", "revision %d of %d applied", n.AppliedRevision, n.PlanRevision)
+	if n.ApplyError != "" {
+		line("Plan error", "%s", n.ApplyError)
+	}
+	if n.LogLevel != "" {
+		line("Log level", "%s", n.LogLevel)
+	}
+	if u := n.Usage; u != nil {
+		line("CPU", "%.1f %% in use, load %.2f", u.CPUPercent, u.Load1)
+		line("Memory", "%d MB in use, %d MB available", u.MemoryUsed, u.MemoryAvailable)
+		line("Disk", "%.0f %% in use, %.1f MB/day written by piccolo", u.DiskUsedPercent, u.FlashMBPerDay)
+		if u.Temperature != nil {
+			line("Temperature", "%.0f °C", *u.Temperature)
+		}
+	}
+}
+
+func (a *app) nodeLabelCommand() *ucli.Command {
+	return &ucli.Command{
+		Name: "label", Usage: "set or remove labels of a node", ArgsUsage: "NODE KEY=VALUE… KEY-…",
+		Description:  "KEY=VALUE sets a label, KEY- removes it.\n\n" + examples("piccolo node label board-2 site=barn", "piccolo node label board-2 site-"),
+		BashComplete: a.completeNodes,
+		Action: func(c *ucli.Context) error {
+			args := c.Args().Slice()
+			if len(args) < 2 {
+				return api.Invalidf("%s: NODE and at least one label are needed", c.Command.HelpName).WithHint("see: %s --help", c.Command.HelpName)
+			}
+			set, remove, err := parseLabels(args[1:], true)
+			if err != nil {
+				return err
+			}
+			labels := map[string]any{}
+			for k, v := range set {
+				labels[k] = v
+			}
+			for _, k := range remove {
+				labels[k] = nil
+			}
+			conn, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer conn.close()
+			n, err := conn.patchNode(c.Context, args[0], map[string]any{"labels": labels})
+			if err != nil {
+				return err
+			}
+			return a.print(n, func(w io.Writer) {
+				fmt.Fprintf(w, "Node %s has the labels %s\n", plain(n.Name), orDash(plain(labelText(n.Labels))))
+			})
+		},
+	}
+}
+
+func (a *app) nodeLogLevelCommand() *ucli.Command {
+	return &ucli.Command{
+		Name: "log-level", Usage: "set a node's own log level", ArgsUsage: "NODE LEVEL",
+		Description:  "LEVEL is debug, info, warn or error, or default for the cluster's.\n\n" + examples("piccolo node log-level board-2 debug", "piccolo node log-level board-2 default"),
+		BashComplete: a.completeNodes,
+		Action: func(c *ucli.Context) error {
+			return a.ask(c, []string{"NODE", "LEVEL"}, func(c *ucli.Context, conn *conn, arg []string) error {
+				level := any(arg[1])
+				if arg[1] == "default" {
+					level = nil
+				} else if err := topology.ValidateLogLevel(arg[1]); err != nil {
+					return api.Invalidf("%w", err)
+				}
+				n, err := conn.patchNode(c.Context, arg[0], map[string]any{"log_level": level})
+				return a.nodeDone(n, err, "logs at level "+arg[1])
+			})
+		},
+	}
+}
+
+func (a *app) nodeRemoveCommand() *ucli.Command {
+	return &ucli.Command{
+		Name: "rm", Aliases: []string{"remove"}, Usage: "take a node out of the cluster, or reject a pending one", ArgsUsage: "NODE",
+		Description: "Its certificate is worthless from then on; its containers run on.\n\n" + examples("piccolo node rm board-2", "piccolo node rm board-2 --yes"),
+		Flags:       []ucli.Flag{yesFlag()}, BashComplete: a.completeNodes,
+		Action: func(c *ucli.Context) error {
+			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *conn, arg []string) error {
+				n, err := conn.node(c.Context, arg[0])
+				if err != nil {
+					return err
+				}
+				if err := a.confirm(c, fmt.Sprintf("Node %s (%s) is taken out of the cluster; to come back it must join anew. Go on?", plain(n.Name), n.ID)); err != nil {
+					return err
+				}
+				n, err = conn.removeNode(c.Context, n.ID)
+				return a.nodeDone(n, err, "is being removed")
+			})
+		},
+	}
+}

@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/topology"
+)
+
+func (a *app) statusCommand() *ucli.Command {
+	return &ucli.Command{
+		Name: "status", Usage: "show how the cluster and this node stand",
+		Description: "Answers on every node, with no master too; what is not live is marked.\n\n" + examples("piccolo status", "piccolo status -o json"),
+		Action: func(c *ucli.Context) error {
+			return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
+				st, err := conn.status(c.Context)
+				if err != nil {
+					return err
+				}
+				if conn.asOf == nil {
+					conn.asOf = st.AsOf
+				}
+				a.markStale(conn)
+				return a.print(st, func(w io.Writer) { a.statusPage(w, st) })
+			})
+		},
+	}
+}
+
+// ask checks the arguments and lets do talk to the chosen server.
+func (a *app) ask(c *ucli.Context, names []string, do func(*ucli.Context, *conn, []string) error) error {
+	args, err := words(c, names...)
+	if err != nil {
+		return err
+	}
+	conn, err := a.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	return do(c, conn, args)
+}
+
+// markStale says on stderr that an answer is not live.
+func (a *app) markStale(c *conn) {
+	if c.asOf != nil {
+		a.say("as of %s (%s): no master is reachable from there, this is what it knew last", c.asOf.Local().Format(time.DateTime), ago(*c.asOf, a.now()))
+	}
+}
+
+func (a *app) statusPage(w io.Writer, st api.Status) {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("Cluster", "%s (%s)", a.paint(bold, plain(st.Cluster.Name)), orDash(string(st.Cluster.Type)))
+	line("Nodes", "%s", a.nodeCounts(st.Nodes))
+	line("Containers", "%d, %d running", st.Containers, st.Running)
+	self := st.Self
+	line("This node", "%s (%s, %s)", a.paint(bold, plain(self.Name)), self.Role, self.ID)
+	mode := a.paint(modeColour(self.Mode), orDash(self.Mode))
+	if !self.Since.IsZero() {
+		mode += " since " + age(self.Since, a.now())
+	}
+	if self.ModeReason != "" {
+		mode += ": " + plain(self.ModeReason)
+	}
+	line("  mode", "%s", mode)
+	if self.Master != "" && self.Role != topology.RoleMaster {
+		line("  master", "%s", plain(self.Master))
+	}
+	line("  version", "%s, up %s", orDash(plain(self.Version)), age(self.StartedAt, a.now()))
+	line("  flash", "%.1f MB/day written by piccolo", self.FlashMBPerDay)
+	if !self.CertificateExpires.IsZero() && (a.wide() || self.CertificateExpires.Sub(a.now()) < 30*24*time.Hour) {
+		line("  certificate", "expires %s", ago(self.CertificateExpires, a.now()))
+	}
+	if a.wide() {
+		line("  plan", "revision %d", self.PlanRevision)
+	}
+	a.alertLines(w, st.Alerts)
+	if len(st.Advice) > 0 {
+		fmt.Fprintf(w, "\nAdvice:\n")
+		for _, s := range st.Advice {
+			fmt.Fprintf(w, "  %s\n", plain(s))
+		}
+	}
+}
+
+// nodeCounts says how many nodes are in each state, in the order of a node's
+// life.
+func (a *app) nodeCounts(counts map[topology.NodeStatus]int) string {
+	total, parts := 0, []string{}
+	for _, s := range topology.Statuses() {
+		if n := counts[s]; n > 0 {
+			total += n
+			parts = append(parts, a.paint(statusColour(string(s)), fmt.Sprintf("%d %s", n, s)))
+		}
+	}
+	if total == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d: %s", total, strings.Join(parts, ", "))
+}
+
+// maxAlerts keeps the page on one screen.
+const maxAlerts = 10
+
+func (a *app) alertLines(w io.Writer, alerts []workload.Alert) {
+	if len(alerts) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nAlerts:\n")
+	for i, al := range alerts {
+		if i == maxAlerts && !a.wide() {
+			fmt.Fprintf(w, "  … and %d more (-o wide)\n", len(alerts)-i)
+			return
+		}
+		where := orDash(al.NodeName)
+		if al.Node == "" {
+			where = "cluster"
+		}
+		fmt.Fprintf(w, "  %s %s: %s (%s)\n", a.paint(severityColour(string(al.Severity)), string(al.Severity)), plain(where), plain(al.Message), ago(al.RaisedAt, a.now()))
+		if al.Hint != "" {
+			fmt.Fprintf(w, "    try: %s\n", plain(al.Hint))
+		}
+	}
+}
+
+func statusColour(s string) colour {
+	switch topology.NodeStatus(s) {
+	case topology.StatusReady:
+		return green
+	case topology.StatusNotReady:
+		return red
+	case topology.StatusPending, topology.StatusInitializing, topology.StatusMaintenance, topology.StatusTerminating:
+		return yellow
+	}
+	return noColour
+}
+
+func modeColour(mode string) colour {
+	switch mode {
+	case "Online":
+		return green
+	case "Offline", "Removed":
+		return red
+	}
+	return yellow
+}
+
+func severityColour(s string) colour {
+	switch s {
+	case "ok":
+		return green
+	case "error":
+		return red
+	case "warning":
+		return yellow
+	}
+	return noColour
+}

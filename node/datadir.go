@@ -1,0 +1,186 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+
+	"piccolo.io/piccolo/topology"
+)
+
+// Files of the data directory that are this package's own. Those of the
+// identity are named in package pki.
+const (
+	lockFile    = "lock"
+	memberFile  = "node.json"
+	gossipFile  = "gossip.keys"
+	storeKey    = "store.key"
+	seedFile    = "seed.json"
+	clockFile   = "clock"
+	cacheDir    = "cache"
+	etcdDir     = "etcd"
+	memberStamp = 1
+)
+
+// Membership is what node.json holds: who this node is and whose. It is
+// written last, so that a board that lost power in the middle of init or join
+// belongs to nothing.
+type Membership struct {
+	Version     int           `json:"version"`
+	ID          string        `json:"id"`
+	Name        string        `json:"name"`
+	Role        topology.Role `json:"role"`
+	ClusterID   string        `json:"cluster_id"`
+	Cluster     string        `json:"cluster"`
+	Fingerprint string        `json:"fingerprint"`
+	// Address is the one that others use. Fixed says that a person chose it;
+	// otherwise it follows the address from which masters are reached.
+	Address string `json:"address"`
+	Fixed   bool   `json:"address_fixed"`
+	// Ports that the node was made with.
+	APIPort      int `json:"api_port"`
+	GossipPort   int `json:"gossip_port"`
+	EtcdPeerPort int `json:"etcd_peer_port,omitempty"`
+	// Masters that were known at the time, host:port.
+	Masters []string `json:"masters"`
+}
+
+// dataDir is the data directory while this process holds its lock.
+type dataDir struct {
+	path string
+	lock *flock.Flock
+}
+
+// openDataDir makes the directory where it is missing and locks it. Another
+// process on it is ErrLocked.
+func openDataDir(path string) (*dataDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("open data directory %s: %w", path, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open data directory %s: %w", path, err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o700); err != nil {
+			return nil, fmt.Errorf("open data directory %s: others may read it and that cannot be changed: %w", path, err)
+		}
+	}
+	lock := flock.New(filepath.Join(path, lockFile), flock.SetPermissions(0o600))
+	held, err := lock.TryLock()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("lock data directory %s: %w", path, err)
+	case !held:
+		return nil, fmt.Errorf("open data directory %s: %w: stop it first (`systemctl stop piccolo`), or choose another with --data-dir", path, ErrLocked)
+	}
+	return &dataDir{path: path, lock: lock}, nil
+}
+
+// close gives the lock back.
+func (d *dataDir) close() error { return d.lock.Unlock() }
+
+func (d *dataDir) join(name string) string { return filepath.Join(d.path, name) }
+
+// membership reads node.json; ErrNotMember where there is none.
+func (d *dataDir) membership() (Membership, error) { return readMembership(d.path) }
+
+func readMembership(dir string) (Membership, error) {
+	var m Membership
+	path := filepath.Join(dir, memberFile)
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return m, fmt.Errorf("read %s: %w: `piccolo init` makes one, `piccolo join` enters one", path, ErrNotMember)
+	case err != nil:
+		return m, fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("read %s: the file is damaged: %w; `piccolo reset` clears this node, then join it anew", path, err)
+	}
+	if m.Version != memberStamp || m.ID == "" || !m.Role.Valid() {
+		return m, fmt.Errorf("read %s: it is not of this version of piccolo, or damaged; `piccolo reset` clears this node, then join it anew", path)
+	}
+	return m, nil
+}
+
+// keep writes node.json, and with it the node's membership.
+func (d *dataDir) keep(m Membership) error {
+	m.Version = memberStamp
+	return d.writeJSON(memberFile, m)
+}
+
+func (d *dataDir) writeJSON(name string, value any) error {
+	b, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", d.join(name), err)
+	}
+	return d.write(name, append(b, '\n'))
+}
+
+// write replaces a private file at once or not at all.
+func (d *dataDir) write(name string, b []byte) error {
+	if err := renameio.WriteFile(d.join(name), b, 0o600, renameio.WithStaticPermissions(0o600), renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("write %s: %w", d.join(name), err)
+	}
+	return nil
+}
+
+// clear removes everything but the lock, node.json first: from then on the
+// node belongs to nothing, whatever happens to the power.
+func (d *dataDir) clear() error {
+	if err := os.Remove(d.join(memberFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("clear data directory: %w", err)
+	}
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return fmt.Errorf("clear data directory: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == lockFile || e.Name() == "lost+found" {
+			continue
+		}
+		if err := os.RemoveAll(d.join(e.Name())); err != nil {
+			return fmt.Errorf("clear data directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// fresh checks that a new membership may be written here. What an init or
+// join left behind that did not reach its end is cleared.
+func (d *dataDir) fresh() error {
+	m, err := d.membership()
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: it is node %s of cluster %s: `piccolo reset` clears it", ErrMember, m.Name, m.Cluster)
+	case !errors.Is(err, ErrNotMember):
+		return err
+	}
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return fmt.Errorf("read data directory: %w", err)
+	}
+	for _, e := range entries {
+		if !ownFile(e.Name()) {
+			return fmt.Errorf("data directory %s holds %q, which is not piccolo's: choose an empty directory with --data-dir", d.path, e.Name())
+		}
+	}
+	return d.clear()
+}
+
+// ownFile reports whether init or join may have written the name.
+func ownFile(name string) bool {
+	switch name {
+	case lockFile, memberFile, gossipFile, storeKey, seedFile, clockFile, cacheDir, etcdDir, AdminTokenName,
+		"node.key", "node.crt", "ca.crt", "ca.key", "lost+found":
+		return true
+	}
+	return filepath.Ext(name) == ".tmp" || name[0] == '.'
+}

@@ -1,0 +1,195 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"piccolo.io/piccolo/gossip"
+	"piccolo.io/piccolo/node/auth"
+	"piccolo.io/piccolo/node/master"
+	"piccolo.io/piccolo/node/pki"
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/store"
+	"piccolo.io/piccolo/topology"
+)
+
+// DefaultCluster is the name of a cluster that nobody named.
+const DefaultCluster = "piccolo"
+
+// Init makes a new cluster with this machine as its master: everything that
+// Run needs is written to the data directory, and nothing is started. It
+// fails with ErrMember or ErrLocked, and what did not reach its end leaves a
+// machine that belongs to nothing.
+func Init(ctx context.Context, o InitOptions) (InitResult, error) {
+	res, err := initialize(ctx, o)
+	if err != nil {
+		return InitResult{}, fmt.Errorf("make cluster: %w", err)
+	}
+	return res, nil
+}
+
+func initialize(ctx context.Context, o InitOptions) (_ InitResult, err error) {
+	m, err := o.membership()
+	if err != nil {
+		return InitResult{}, err
+	}
+	o.Options = o.withDefaults()
+	dir, err := openDataDir(o.DataDir)
+	if err != nil {
+		return InitResult{}, err
+	}
+	defer func() { err = errors.Join(err, dir.close()) }()
+	if err := dir.fresh(); err != nil {
+		return InitResult{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, dir.clear())
+		}
+	}()
+	return found(ctx, dir, o, m)
+}
+
+// membership checks what was asked for and finds out what was not.
+func (o InitOptions) membership() (Membership, error) {
+	if err := o.Validate(); err != nil {
+		return Membership{}, err
+	}
+	o.Options = o.withDefaults()
+	m := Membership{
+		Name: o.Name, Role: topology.RoleMaster, Cluster: o.Cluster,
+		APIPort: o.APIPort, GossipPort: o.GossipPort, EtcdPeerPort: o.EtcdPeerPort,
+		Address: o.Advertise.Addr().String(), Fixed: o.Advertise.IsValid(),
+	}
+	var err error
+	if m.Name == "" {
+		if m.Name, err = hostName(); err != nil {
+			return m, err
+		}
+	}
+	if m.Cluster == "" {
+		m.Cluster = DefaultCluster
+	}
+	for what, name := range map[string]string{"node": m.Name, "cluster": m.Cluster} {
+		if err := topology.ValidateName(name); err != nil {
+			return m, fmt.Errorf("%s %w: %w", what, err, topology.ErrInvalid)
+		}
+	}
+	if err := topology.ValidateLabels(o.Labels); err != nil {
+		return m, fmt.Errorf("%w: %w", err, topology.ErrInvalid)
+	}
+	if !m.Fixed {
+		addr, err := firstAddress()
+		if err != nil {
+			return m, err
+		}
+		m.Address = addr.String()
+	}
+	if p := o.Advertise.Port(); p != 0 {
+		m.APIPort = int(p)
+	}
+	m.Masters = []string{workload.HostPort(m.Address, m.APIPort)}
+	return m, nil
+}
+
+// found writes the cluster's beginning.
+func found(ctx context.Context, dir *dataDir, o InitOptions, m Membership) (InitResult, error) {
+	clock, err := pki.NewClock(pki.ClockOptions{Build: o.BuildTime, Path: dir.join(clockFile)})
+	if err != nil {
+		return InitResult{}, err
+	}
+	ca, err := pki.NewCA(m.Cluster, clock)
+	if err != nil {
+		return InitResult{}, err
+	}
+	if err := ca.Save(dir.path); err != nil {
+		return InitResult{}, err
+	}
+	m.Fingerprint, m.ClusterID = ca.Fingerprint(), "c-"+ca.Fingerprint()[:12]
+	if m.ID, err = ownCertificate(dir, ca, m, o.CertificateLifetime); err != nil {
+		return InitResult{}, err
+	}
+	if err := store.CreateKeyFile(dir.join(storeKey)); err != nil {
+		return InitResult{}, err
+	}
+	keyring := gossip.Keyring{Primary: gossip.NewKey()}
+	if err := keyring.Save(dir.join(gossipFile)); err != nil {
+		return InitResult{}, err
+	}
+	join, seed, err := o.seed(ctx, dir, m, clock.Now())
+	if err != nil {
+		return InitResult{}, err
+	}
+	if err := dir.writeJSON(seedFile, seed); err != nil {
+		return InitResult{}, err
+	}
+	if err := errors.Join(clock.Save(), dir.keep(m)); err != nil {
+		return InitResult{}, err
+	}
+	return InitResult{
+		NodeID: m.ID, Name: m.Name, Cluster: m.Cluster, ClusterID: m.ClusterID, API: m.Masters[0], Fingerprint: m.Fingerprint,
+		JoinToken: join.Reveal(), JoinCommand: "piccolo join " + m.Masters[0] + " --token " + join.Reveal(),
+		AdminToken: dir.join(AdminTokenName),
+	}, nil
+}
+
+// ownCertificate makes the first master's key and signs its certificate.
+func ownCertificate(dir *dataDir, ca *pki.CA, m Membership, lifetime time.Duration) (string, error) {
+	identity, err := pki.CreateKey(dir.path)
+	if err != nil {
+		return "", err
+	}
+	csr, err := identity.CSR()
+	if err != nil {
+		return "", err
+	}
+	addr, err := netip.ParseAddr(m.Address)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", m.Address, err)
+	}
+	issued, err := ca.SignNode(csr, pki.NodeProfile{
+		ID: identity.ID(), Role: m.Role, IPs: []netip.Addr{addr}, DNSNames: []string{m.Name}, Lifetime: lifetime,
+	})
+	if err != nil {
+		return "", err
+	}
+	return identity.ID(), identity.SaveCertificate(issued.ChainPEM, ca.PEM())
+}
+
+// seed draws the first tokens and collects what the store begins with. The
+// administrator's token goes into its file, the join token to the caller, and
+// only their hashes into the seed.
+func (o InitOptions) seed(ctx context.Context, dir *dataDir, m Membership, now time.Time) (auth.Token, master.Seed, error) {
+	admin, user, err := auth.NewAPIToken(auth.APIOptions{Fingerprint: m.Fingerprint, Now: now, Description: "made by init"})
+	if err != nil {
+		return auth.Token{}, master.Seed{}, err
+	}
+	join, record, err := auth.NewJoinToken(auth.JoinOptions{Fingerprint: m.Fingerprint, Now: now, Description: "made by init"})
+	if err != nil {
+		return auth.Token{}, master.Seed{}, err
+	}
+	labels := map[string]string{}
+	for k, v := range o.Labels {
+		labels[k] = v
+	}
+	n := topology.Node{
+		ID: m.ID, Name: m.Name, IP: m.Address, Role: m.Role, CreatedAt: now, Labels: labels, Version: o.Version,
+		Platform: platform(ctx), GossipPort: m.GossipPort, APIPort: m.APIPort, MachineID: machineID("/"),
+	}
+	for _, signal := range []topology.Signal{topology.SignalRequested, topology.SignalApproved} {
+		if n, err = topology.Apply(n, signal, nil, now); err != nil {
+			return auth.Token{}, master.Seed{}, err
+		}
+	}
+	return join, master.Seed{
+		Cluster: topology.ClusterTopology{ID: m.ClusterID, Name: m.Cluster, Type: topology.TypeBasic, Config: topology.DefaultConfig()},
+		Node:    n, AdminUser: user, JoinToken: record,
+	}, dir.write(AdminTokenName, []byte(admin.Reveal()+"\n"))
+}
+
+// newInstance is random for every run of the daemon.
+func newInstance() string { return rand.Text()[:16] }

@@ -1,0 +1,360 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"piccolo.io/piccolo/gossip"
+	"piccolo.io/piccolo/node/api/client"
+	"piccolo.io/piccolo/node/auth"
+	"piccolo.io/piccolo/node/pki"
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/readiness"
+	"piccolo.io/piccolo/store/cache"
+	"piccolo.io/piccolo/topology"
+)
+
+// Join brings this machine into the cluster of a master: readiness gate,
+// enrolment over a connection that is pinned by the token, and then
+// everything that Run needs is written to the data directory. Nothing is
+// started. A machine that belongs to that cluster already is left as it is.
+// Whatever fails, the machine belongs to nothing afterwards.
+func Join(ctx context.Context, o JoinOptions) (JoinResult, error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	res, err := join(ctx, o)
+	if err != nil {
+		return JoinResult{}, fmt.Errorf("join cluster at %s: %w", o.Master, err)
+	}
+	return res, nil
+}
+
+func join(ctx context.Context, o JoinOptions) (_ JoinResult, err error) {
+	token, m, err := o.membership()
+	if err != nil {
+		return JoinResult{}, err
+	}
+	o.Options = o.withDefaults()
+	if known, err := readMembership(o.DataDir); err == nil && known.Fingerprint == token.Fingerprint {
+		return JoinResult{NodeID: known.ID, Name: known.Name, Cluster: known.Cluster, Role: known.Role, Master: o.Master, Already: true}, nil
+	}
+	_, statErr := os.Stat(o.DataDir)
+	created := errors.Is(statErr, os.ErrNotExist)
+	dir, err := openDataDir(o.DataDir)
+	if err != nil {
+		return JoinResult{}, err
+	}
+	defer func() {
+		err = errors.Join(err, dir.close())
+		if err != nil && created {
+			err = errors.Join(err, os.RemoveAll(dir.path))
+		}
+	}()
+	if err := dir.fresh(); err != nil {
+		return JoinResult{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, dir.clear())
+		}
+	}()
+	e := &enrolment{o: o, dir: dir, m: m, token: token}
+	return e.run(ctx)
+}
+
+// membership checks what was asked for before anything is touched or dialled.
+func (o *JoinOptions) membership() (auth.Token, Membership, error) {
+	m := Membership{Name: o.Name, Role: o.Role, Fixed: o.Advertise.IsValid()}
+	if err := o.Validate(); err != nil {
+		return auth.Token{}, m, err
+	}
+	d := o.withDefaults()
+	m.APIPort, m.GossipPort, m.EtcdPeerPort = d.APIPort, d.GossipPort, d.EtcdPeerPort
+	if m.Role == "" {
+		m.Role = topology.RoleSub
+	}
+	if !m.Role.Valid() {
+		return auth.Token{}, m, fmt.Errorf("role %q: %w: use sub or master", m.Role, topology.ErrInvalid)
+	}
+	if m.Role == topology.RoleSub {
+		m.APIPort, m.EtcdPeerPort = 0, 0
+	}
+	token, err := auth.ParseJoinToken(o.Token)
+	if err != nil {
+		return token, m, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+	}
+	if o.Master, err = masterAddress(o.Master); err != nil {
+		return token, m, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+	}
+	if m.Name == "" {
+		if m.Name, err = hostName(); err != nil {
+			return token, m, err
+		}
+	}
+	if err := topology.ValidateName(m.Name); err != nil {
+		return token, m, fmt.Errorf("node %w: %w", topology.ErrInvalid, err)
+	}
+	if err := topology.ValidateLabels(o.Labels); err != nil {
+		return token, m, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+	}
+	return token, m, nil
+}
+
+// masterAddress adds the default port to a host that has none.
+func masterAddress(s string) (string, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = strings.Trim(s, "[]"), strconv.Itoa(DefaultAPIPort)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || host == "" || strings.ContainsAny(host, "/ ") {
+		return "", fmt.Errorf("master %q is not an address: write HOST or HOST:PORT, such as 192.168.1.10:%d", s, DefaultAPIPort)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// enrolment is one join in progress.
+type enrolment struct {
+	o     JoinOptions
+	dir   *dataDir
+	m     Membership
+	token auth.Token
+	clock *pki.Clock
+	tls   *tls.Config
+	// pinned holds the CA once the master has shown it.
+	pinned *pki.Pinned
+}
+
+func (e *enrolment) run(ctx context.Context) (JoinResult, error) {
+	var err error
+	if e.clock, err = pki.NewClock(pki.ClockOptions{Build: e.o.BuildTime}); err != nil {
+		return JoinResult{}, err
+	}
+	if e.tls, e.pinned, err = pki.EnrolTLS(e.token.Fingerprint, e.clock); err != nil {
+		return JoinResult{}, err
+	}
+	e.o.Progress("checking the master's identity")
+	masterTime, err := e.greet(ctx)
+	if err != nil {
+		return JoinResult{}, err
+	}
+	e.o.Progress("checking this board")
+	report, err := e.gate(ctx, masterTime)
+	if err != nil {
+		return JoinResult{}, err
+	}
+	e.o.Progress("enrolling")
+	admission, identity, err := e.register(ctx, report)
+	if err != nil {
+		return JoinResult{}, err
+	}
+	if err := e.keep(identity, admission); err != nil {
+		return JoinResult{}, err
+	}
+	res := JoinResult{NodeID: e.m.ID, Name: e.m.Name, Cluster: e.m.Cluster, Role: e.m.Role, Master: e.o.Master, Warnings: warnings(report)}
+	if err := e.probeGossip(ctx, admission); err != nil {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("gossip by UDP does not reach the master: %v (open port %d, UDP and TCP, in both directions)", err, e.o.GossipPort))
+	}
+	return res, nil
+}
+
+// greet connects to the master, which pins it, and asks for its time.
+func (e *enrolment) greet(ctx context.Context) (time.Time, error) {
+	transport := &http.Transport{
+		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			config := e.tls.Clone()
+			config.NextProtos = []string{"http/1.1"}
+			return pki.Dial(ctx, address, config)
+		},
+		DisableKeepAlives: true,
+	}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, pki.DialTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+e.o.Master+"/healthz", nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return time.Time{}, greetError(err)
+	}
+	at, err := http.ParseTime(resp.Header.Get("Date"))
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return time.Time{}, fmt.Errorf("%w: %w", pki.ErrNotPiccolo, err)
+	}
+	return at, nil
+}
+
+// greetError drops what net/http adds: the caller has named the master.
+func greetError(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
+}
+
+// gate runs the readiness checks; only here may they refuse the board.
+func (e *enrolment) gate(ctx context.Context, masterTime time.Time) (readiness.Report, error) {
+	measured := time.Now()
+	checker, err := newChecker(e.o.Options, e.m, readiness.Options{
+		Master:     e.o.Master,
+		MasterTime: func(context.Context) (time.Time, error) { return masterTime.Add(time.Since(measured)), nil },
+	})
+	if err != nil {
+		return readiness.Report{}, err
+	}
+	report := checker.Run(ctx, readiness.GateJoin)
+	if err := report.Err(); err != nil {
+		return report, fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return report, nil
+}
+
+// register asks to be let in, and waits while an administrator decides.
+func (e *enrolment) register(ctx context.Context, report readiness.Report) (workload.Admission, *pki.Identity, error) {
+	identity, err := pki.CreateKey(e.dir.path)
+	if err != nil {
+		return workload.Admission{}, nil, err
+	}
+	csr, err := identity.CSR()
+	if err != nil {
+		return workload.Admission{}, nil, err
+	}
+	link, err := client.DialAgent(ctx, e.o.Master, e.tls.Clone())
+	if err != nil {
+		return workload.Admission{}, nil, err
+	}
+	defer func() {
+		if err := link.Close(); err != nil {
+			e.o.Logger.Debug("close connection", "error", err)
+		}
+	}()
+	e.m.ID, e.m.Address = identity.ID(), link.Own
+	if e.m.Fixed {
+		e.m.Address = e.o.Advertise.Addr().String()
+	}
+	r := e.registration(ctx, csr, report)
+	for {
+		call, cancel := context.WithTimeout(ctx, 10*time.Second)
+		a, err := link.Register(call, r)
+		cancel()
+		if err != nil || a.Status != topology.StatusPending {
+			return a, identity, err
+		}
+		e.o.Progress("waiting for an administrator: `piccolo node approve " + e.m.Name + "` on a master")
+		select {
+		case <-time.After(max(a.RetryAfter, time.Second)):
+		case <-ctx.Done():
+			return a, nil, fmt.Errorf("wait for approval: %w", ctx.Err())
+		}
+	}
+}
+
+func (e *enrolment) registration(ctx context.Context, csr []byte, report readiness.Report) workload.Registration {
+	host, _ := os.Hostname()
+	r := workload.Registration{
+		NodeID: e.m.ID, Name: e.m.Name, Hostname: host, IP: e.m.Address, Role: e.m.Role, Token: e.token.Reveal(), CSR: csr,
+		Platform: platform(ctx), Labels: e.o.Labels, Version: e.o.Version, MachineID: machineID("/"),
+		GossipPort: e.m.GossipPort, APIPort: e.m.APIPort, Time: e.clock.Now(),
+	}
+	for _, res := range report.Results {
+		if res.Severity != readiness.SeverityOK {
+			r.Readiness = append(r.Readiness, workload.Finding{Check: res.Check, Severity: workload.Severity(res.Severity), Found: res.Found, Mend: res.Mend})
+		}
+	}
+	return r
+}
+
+// keep writes what the master gave, node.json last.
+func (e *enrolment) keep(identity *pki.Identity, a workload.Admission) error {
+	if err := identity.SaveCertificate(a.Certificate, e.pinned.CAPEM()); err != nil {
+		return err
+	}
+	keyring, err := gossipKeyring(a.Keyring)
+	if err != nil {
+		return err
+	}
+	if err := keyring.Save(e.dir.join(gossipFile)); err != nil {
+		return err
+	}
+	kept, err := cache.New(cache.Options{Dir: e.dir.join(cacheDir)})
+	if err != nil {
+		return err
+	}
+	if _, err := cache.Save(kept, "plan", a.Plan); err != nil {
+		return err
+	}
+	if _, err := cache.Save(kept, "view", a.View); err != nil {
+		return err
+	}
+	e.m.Name, e.m.Cluster, e.m.ClusterID, e.m.Fingerprint = a.Name, a.View.ClusterName, a.View.ClusterID, e.token.Fingerprint
+	e.m.Masters = []string{e.o.Master}
+	return e.dir.keep(e.m)
+}
+
+// probeGossip asks the master's mesh for an answer by UDP.
+func (e *enrolment) probeGossip(ctx context.Context, a workload.Admission) error {
+	keyring, err := gossipKeyring(a.Keyring)
+	if err != nil {
+		return err
+	}
+	own, err := netip.ParseAddr(e.m.Address)
+	if err != nil {
+		return err
+	}
+	for _, n := range a.View.Nodes {
+		addr, err := netip.ParseAddr(n.IP)
+		if n.Role != topology.RoleMaster || err != nil {
+			continue
+		}
+		port := uint16(e.m.GossipPort)
+		return gossip.Probe(ctx, gossip.Options{
+			ID: e.m.ID, Bind: anyAddress(port), Advertise: netip.AddrPortFrom(own, port), Keyring: keyring,
+		}, netip.AddrPortFrom(addr, uint16(n.GossipPort)), n.ID)
+	}
+	return nil
+}
+
+// warnings are the gate's results that did not refuse the board.
+func warnings(r readiness.Report) []string {
+	out := []string{}
+	for _, res := range r.Results {
+		if res.Severity != readiness.SeverityOK {
+			out = append(out, strings.TrimSuffix(res.Check+": "+res.Found+" ("+res.Mend+")", " ()"))
+		}
+	}
+	return out
+}
+
+// Reset makes this machine belong to nothing: it removes the identity, the
+// keys, the cache and, on a master, the cluster's data. It refuses while a
+// daemon runs on the data directory. What else lies there stays.
+func Reset(_ context.Context, o Options) (err error) {
+	o = o.withDefaults()
+	if _, err := os.Stat(o.DataDir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	dir, err := openDataDir(o.DataDir)
+	if err != nil {
+		return fmt.Errorf("reset node: %w", err)
+	}
+	defer func() { err = errors.Join(err, dir.close()) }()
+	if err := dir.clear(); err != nil {
+		return fmt.Errorf("reset node: %w", err)
+	}
+	if err := os.Remove(filepath.Join(o.RunDir, SocketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("reset node: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"piccolo.io/piccolo/node/agent"
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/topology"
+)
+
+// hearsay is what a sub knows: its own containers, and the cluster as a
+// master told it last. It lets the local socket answer at any time.
+type hearsay struct {
+	m     Membership
+	agent *agent.Agent
+}
+
+func (h *hearsay) Nodes() []topology.Node {
+	v := h.agent.View()
+	out := make([]topology.Node, len(v.Nodes))
+	for i, n := range v.Nodes {
+		out[i] = n.Clone()
+	}
+	return out
+}
+
+// Containers of other nodes are the masters' to tell.
+func (h *hearsay) Containers(node string) []workload.Container {
+	if node != "" && node != h.m.ID {
+		return []workload.Container{}
+	}
+	return append([]workload.Container{}, h.agent.Containers()...)
+}
+
+func (h *hearsay) Topology() topology.ClusterTopology {
+	t := topology.ClusterTopology{
+		ID: h.m.ClusterID, Name: h.m.Cluster, Type: topology.TypeBasic, MasterNodes: []string{}, SubNodes: []string{},
+		Config: topology.DefaultConfig(),
+	}
+	for _, n := range h.agent.View().Nodes {
+		if n.Role == topology.RoleMaster {
+			t.MasterNodes = append(t.MasterNodes, n.Name)
+		} else {
+			t.SubNodes = append(t.SubNodes, n.Name)
+		}
+	}
+	return t
+}
+
+func (h *hearsay) Alerts() []workload.Alert { return h.agent.Alerts() }
+
+// AsOf is when a master spoke last.
+func (h *hearsay) AsOf() *time.Time {
+	at := h.agent.View().AsOf
+	return &at
+}
+
+// ContainerStats measures this board's own containers.
+func (h *hearsay) ContainerStats(ctx context.Context, _ string) (map[string]workload.ContainerStats, error) {
+	return h.agent.Stats(ctx)
+}

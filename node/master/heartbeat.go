@@ -1,0 +1,155 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/store"
+	"piccolo.io/piccolo/topology"
+)
+
+// attachment is the record under leases/<id>: which master a node's
+// heartbeats reach. It disappears with its lease, which every heartbeat keeps
+// alive without a write.
+type attachment struct {
+	Master string `json:"master"`
+	// TTL of the lease in seconds.
+	TTL int `json:"ttl"`
+}
+
+// maxContainers bounds a report; a board of this class runs tens.
+const maxContainers = 1000
+
+// leaseTTL is how long a node may be silent: three heartbeats and a second
+// for the way.
+func (m *Master) leaseTTL() time.Duration {
+	c, _ := m.cluster.get(clusterKey)
+	return topology.MissedHeartbeats*time.Duration(c.Value.Config.HeartbeatInterval) + time.Second
+}
+
+// renewLease keeps the node's lease alive, or grants one where there is none
+// or where the heartbeat's interval has changed.
+func (m *Master) renewLease(ctx context.Context, id string) error {
+	ttl := m.leaseTTL()
+	want := attachment{Master: m.o.Self, TTL: int(ttl.Seconds())}
+	if r, ok := m.leases.get(id); ok && r.Value == want {
+		_, err := m.o.Store.KeepAlive(ctx, r.Lease)
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	lease, err := m.o.Store.Grant(ctx, ttl)
+	if err != nil {
+		return fmt.Errorf("grant lease to node %s: %w", id, err)
+	}
+	if _, _, err = m.leases.collection.Put(ctx, id, want, store.WithLease(lease.ID)); err != nil {
+		return fmt.Errorf("keep lease of node %s: %w", id, err)
+	}
+	return nil
+}
+
+// Heartbeat takes a sign of life. It writes nothing while the node's state
+// does not change.
+func (m *Master) Heartbeat(ctx context.Context, h workload.Heartbeat) (workload.HeartbeatReply, error) {
+	if _, err := m.member(ctx, h.Node); err != nil {
+		return workload.HeartbeatReply{}, err
+	}
+	m.live.heartbeat(h, m.o.Now())
+	if err := m.renewLease(ctx, h.Node); err != nil {
+		return workload.HeartbeatReply{}, err
+	}
+	if err := m.returned(ctx, h.Node); err != nil {
+		return workload.HeartbeatReply{}, err
+	}
+	m.checkClock(ctx, h)
+	p, _ := m.plans.get(h.Node)
+	return workload.HeartbeatReply{PlanRevision: p.Revision, MasterTime: m.o.Now()}, nil
+}
+
+// returned clears what a sign of life disproves.
+func (m *Master) returned(ctx context.Context, id string) error {
+	if err := m.setReasons(ctx, id, nil, topology.Reasons{topology.ReasonUnreachable, topology.ReasonHeartbeatMissed}); err != nil {
+		return err
+	}
+	m.clear(ctx, alertID("DegradedLink", id))
+	return m.settle(ctx, id)
+}
+
+// maxSkew between a node's clock and this master's before it is an alert. A
+// skewed clock never makes a node NotReady: nothing in Piccolo's ordering or
+// expiry depends on it.
+const maxSkew = 5 * time.Minute
+
+func (m *Master) checkClock(ctx context.Context, h workload.Heartbeat) {
+	if h.Usage.At.IsZero() {
+		return
+	}
+	skew := h.Usage.At.Sub(m.o.Now())
+	if skew.Abs() < maxSkew {
+		m.clear(ctx, alertID("ClockSkew", h.Node))
+		return
+	}
+	direction := "ahead of"
+	if skew < 0 {
+		direction = "behind"
+	}
+	m.raise(ctx, workload.Alert{
+		Kind: "ClockSkew", Node: h.Node, Severity: workload.SeverityWarning,
+		Message: "the node's clock is far " + direction + " the master's",
+		Hint:    "`timedatectl set-ntp true` on the node, or set its clock with `timedatectl set-time`",
+	})
+}
+
+// Report takes what a node says of itself and writes it if its content
+// changed.
+func (m *Master) Report(ctx context.Context, r workload.Report) error {
+	n, err := m.member(ctx, r.Node)
+	if err != nil {
+		return err
+	}
+	if len(r.Containers) > maxContainers {
+		return fmt.Errorf("report of node %s: %w: %d containers are more than the %d that a report may have", n.Name, topology.ErrInvalid, len(r.Containers), maxContainers)
+	}
+	for _, c := range r.Conditions {
+		if !c.FromNode() {
+			return fmt.Errorf("report of node %s: %w: condition %s is the masters' to decide", n.Name, topology.ErrInvalid, c)
+		}
+	}
+	m.live.reports.Add(1)
+	content := r
+	content.Sequence, content.At = 0, time.Time{}
+	revision, written, err := m.reports.collection.Put(ctx, r.Node, content)
+	if err != nil {
+		return fmt.Errorf("keep report of node %s: %w", n.Name, err)
+	}
+	if written {
+		m.live.written.Add(1)
+		if err := m.reports.wait(ctx, revision); err != nil {
+			return err
+		}
+	}
+	m.live.edit(r.Node, func(f *figures) { f.reported = true })
+	if n.Resources != r.Resources || n.Platform != r.Platform {
+		if _, err := m.changeNode(ctx, r.Node, func(n *topology.Node) error {
+			n.Resources, n.Platform = r.Resources, r.Platform
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	var gone topology.Reasons
+	for _, reason := range topology.AllReasons() {
+		if reason.FromNode() && !r.Conditions.Has(reason) {
+			gone = append(gone, reason)
+		}
+	}
+	if n.Status != topology.StatusInitializing {
+		if err := m.setReasons(ctx, r.Node, r.Conditions, gone); err != nil {
+			return err
+		}
+	}
+	return m.settle(ctx, r.Node)
+}

@@ -1,0 +1,287 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"piccolo.io/piccolo/gossip"
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/topology"
+)
+
+const (
+	// startGrace is how long nodes may take to attach to a master that has
+	// just started before it asks after them.
+	startGrace = 5 * time.Second
+	// pendingTimeout is how long a node waits for an administrator's decision.
+	pendingTimeout = time.Hour
+	// leaseGrace is how long a heartbeat may be on its way when its lease has
+	// run out; a master that was itself stalled finds it waiting.
+	leaseGrace = time.Second
+	// returnInterval between two questions to an unreachable node that still
+	// has a session.
+	returnInterval = 500 * time.Millisecond
+	// maxSuspicions that wait to be looked at. More than nodes of a cluster;
+	// one that finds no place is dropped, and the heartbeat's lease decides.
+	maxSuspicions = 64
+)
+
+// monitor watches whether nodes live. Nobody's word alone condemns a node:
+// the end of a session or gossip's verdict is a suspicion, which the monitor
+// confirms by asking the node itself.
+type monitor struct {
+	m *Master
+	// suspicions and due are node ids.
+	suspicions chan suspicion
+	due        chan string
+
+	mu     sync.Mutex
+	timers map[string]*time.Timer
+}
+
+// suspicion is one witness's word that a node is lost.
+type suspicion struct {
+	node string
+	// witness is "session", "gossip", "lease" or "start".
+	witness string
+}
+
+func newMonitor(m *Master) *monitor {
+	return &monitor{m: m, suspicions: make(chan suspicion, maxSuspicions), due: make(chan string), timers: map[string]*time.Timer{}}
+}
+
+// run works until ctx ends. Each suspicion is looked at by a goroutine of its
+// own, one per node at a time, and run waits for them all.
+func (mo *monitor) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer mo.stopTimers()
+	// busy holds the nodes that are being looked at; one that is suspected
+	// again meanwhile is looked at once more.
+	busy, again, finished := map[string]bool{}, map[string]suspicion{}, make(chan string)
+	examine := func(s suspicion) {
+		busy[s.node] = true
+		wg.Go(func() {
+			mo.examine(ctx, s)
+			select {
+			case finished <- s.node:
+			case <-ctx.Done():
+			}
+		})
+	}
+	start := time.NewTimer(startGrace)
+	defer start.Stop()
+	for _, r := range mo.m.nodes.all() {
+		mo.statusChanged(r.Value)
+	}
+	for {
+		select {
+		case s := <-mo.suspicions:
+			if busy[s.node] {
+				again[s.node] = s
+				continue
+			}
+			examine(s)
+		case id := <-finished:
+			delete(busy, id)
+			if s, ok := again[id]; ok {
+				delete(again, id)
+				examine(s)
+			}
+		case id := <-mo.due:
+			wg.Go(func() { mo.expire(ctx, id) })
+		case <-start.C:
+			for _, r := range mo.m.nodes.all() {
+				if mo.m.sessions.get(r.Key) == nil {
+					mo.suspect(r.Key, "start")
+				}
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// suspect asks for a node to be looked at. It never blocks.
+func (mo *monitor) suspect(id, witness string) {
+	select {
+	case mo.suspicions <- suspicion{id, witness}:
+	default:
+		mo.m.o.Logger.Warn("suspicion dropped, the heartbeat decides", "node", id, "witness", witness)
+	}
+}
+
+// Lost is gossip's word that a node is gone.
+func (m *Master) Lost(id string) { m.monitor.suspect(id, "gossip") }
+
+// Seen is gossip's word that a node is there. A lost node that still has a
+// session is asked through it, and is back when it answers.
+func (m *Master) Seen(id string) {
+	if r, ok := m.nodes.get(id); ok && r.Value.Reasons.Has(topology.ReasonUnreachable) {
+		m.monitor.suspect(id, "gossip")
+	}
+}
+
+// sessionEnded is the cheap witness's word. A node that was told to leave has
+// let go.
+func (mo *monitor) sessionEnded(id string) { mo.suspect(id, "session") }
+
+func (m *Master) leaseChanged(id string, _, new *attachment) {
+	if new == nil {
+		m.monitor.suspect(id, "lease")
+	}
+}
+
+// examine confirms a suspicion or lets it drop.
+func (mo *monitor) examine(ctx context.Context, s suspicion) {
+	r, ok := mo.m.nodes.get(s.node)
+	if !ok || s.node == mo.m.o.Self {
+		return
+	}
+	n := r.Value
+	switch n.Status {
+	case topology.StatusPending:
+		return
+	case topology.StatusTerminating:
+		if s.witness == "session" {
+			mo.warn(n, "release", mo.m.release(ctx, n.ID))
+		}
+		return
+	}
+	if s.witness == "lease" {
+		mo.leaseExpired(ctx, n)
+		return
+	}
+	switch err := mo.m.o.Prober.Reach(ctx, n.ID, gossipAddr(n)); {
+	case err == nil:
+		mo.notConfirmed(ctx, n, s)
+	case errors.Is(err, gossip.ErrNoPath), ctx.Err() != nil:
+		// This machine's own link is down: that says nothing of the node.
+		mo.m.o.Logger.Warn("cannot confirm a suspicion: this master has no path", "node", n.Name, "error", err)
+	case !errors.Is(err, gossip.ErrRefused) && mo.m.sessions.ping(ctx, n.ID):
+		mo.notConfirmed(ctx, n, s)
+	default:
+		mo.m.o.Logger.Info("node lost", "node", n.Name, "witness", s.witness, "confirmed", err)
+		mo.warn(n, "mark as unreachable", mo.m.setReasons(ctx, n.ID, topology.Reasons{topology.ReasonUnreachable}, nil))
+		mo.awaitReturn(ctx, n.ID)
+	}
+}
+
+// notConfirmed: somebody reaches the node, so it stays as it is, and people
+// are told that its link is bad.
+func (mo *monitor) notConfirmed(ctx context.Context, n topology.Node, s suspicion) {
+	if s.witness != "gossip" {
+		return
+	}
+	mo.m.raise(ctx, workload.Alert{
+		Kind: "DegradedLink", Node: n.ID, Severity: workload.SeverityWarning,
+		Message: "other nodes do not reach " + n.Name + ", this master does",
+		Hint:    "look at the board's cable, Wi-Fi signal and power supply",
+	})
+}
+
+// awaitReturn asks a lost node that still has a session (it was frozen, or
+// its cable was out for a moment) until it answers or the session ends. A
+// node without a session returns by attaching.
+func (mo *monitor) awaitReturn(ctx context.Context, id string) {
+	tick := time.NewTicker(returnInterval)
+	defer tick.Stop()
+	for mo.m.sessions.get(id) != nil {
+		if mo.m.sessions.ping(ctx, id) {
+			if err := mo.m.returned(ctx, id); err == nil {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leaseExpired is the slow, certain path. A heartbeat that was on its way
+// while this master was busy or stalled is given the time to arrive.
+func (mo *monitor) leaseExpired(ctx context.Context, n topology.Node) {
+	select {
+	case <-time.After(leaseGrace):
+	case <-ctx.Done():
+		return
+	}
+	if _, renewed := mo.m.leases.get(n.ID); renewed {
+		return
+	}
+	mo.warn(n, "mark heartbeats as missed", mo.m.setReasons(ctx, n.ID, topology.Reasons{topology.ReasonHeartbeatMissed}, nil))
+}
+
+// statusChanged sets the one timer that a state may have.
+func (mo *monitor) statusChanged(n topology.Node) {
+	limits := map[topology.NodeStatus]time.Duration{
+		topology.StatusPending:      pendingTimeout,
+		topology.StatusInitializing: topology.InitializingTimeout,
+		topology.StatusTerminating:  topology.TerminatingGrace,
+	}
+	mo.mu.Lock()
+	defer mo.mu.Unlock()
+	if t, ok := mo.timers[n.ID]; ok {
+		t.Stop()
+		delete(mo.timers, n.ID)
+	}
+	limit, ok := limits[n.Status]
+	if !ok {
+		return
+	}
+	mo.timers[n.ID] = time.AfterFunc(limit, func() {
+		select {
+		case mo.due <- n.ID:
+		case <-time.After(time.Second): // run has ended
+		}
+	})
+}
+
+func (mo *monitor) stopTimers() {
+	mo.mu.Lock()
+	defer mo.mu.Unlock()
+	for _, t := range mo.timers {
+		t.Stop()
+	}
+}
+
+// expire is the end of a state's time.
+func (mo *monitor) expire(ctx context.Context, id string) {
+	r, ok := mo.m.nodes.get(id)
+	if !ok {
+		return
+	}
+	n := r.Value
+	switch n.Status {
+	case topology.StatusPending:
+		_, err := mo.m.SignalNode(ctx, id, topology.SignalExpired, "nobody's decision")
+		mo.warn(n, "expire", err)
+	case topology.StatusInitializing:
+		_, err := mo.m.changeNode(ctx, id, func(n *topology.Node) error {
+			if n.Status != topology.StatusInitializing {
+				return nil
+			}
+			return mo.m.transition(n, topology.SignalStalled, topology.Reasons{topology.ReasonReadinessFailed})
+		})
+		mo.warn(n, "mark as stalled", err)
+	case topology.StatusTerminating:
+		mo.warn(n, "release", mo.m.release(ctx, id))
+	}
+}
+
+func (mo *monitor) warn(n topology.Node, what string, err error) {
+	if err != nil {
+		mo.m.o.Logger.Warn("could not "+what, "node", n.Name, "error", err)
+	}
+}
+
+// gossipAddr is where the node's mesh listens.
+func gossipAddr(n topology.Node) netip.AddrPort {
+	ip, _ := netip.ParseAddr(n.IP)
+	return netip.AddrPortFrom(ip, uint16(n.GossipPort))
+}

@@ -1,0 +1,235 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"piccolo.io/piccolo/node/auth"
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/store"
+	"piccolo.io/piccolo/topology"
+)
+
+// revocation is what remains of a node that was removed: its key is refused
+// and its owner is told why.
+type revocation struct {
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+	Why  string    `json:"why"`
+}
+
+// refusal is the error that a removed node hears.
+func (r revocation) refusal() error {
+	return fmt.Errorf("%w: %s was %s by %s on %s", topology.ErrRemoved, r.Name, r.Why, r.By, r.At.UTC().Format(time.DateTime+" UTC"))
+}
+
+// changeNode is the only writer of a node's record after its creation. It
+// returns once this master's own mirror has the change.
+func (m *Master) changeNode(ctx context.Context, id string, change func(*topology.Node) error) (topology.Node, error) {
+	var out topology.Node
+	revision, _, err := m.nodes.collection.Modify(ctx, id, func(n *topology.Node) error {
+		if err := change(n); err != nil {
+			return err
+		}
+		out = n.Clone()
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	return m.withLive(out), m.nodes.wait(ctx, revision)
+}
+
+// transition applies one signal in place. A change of status takes the live
+// figures of the moment along to the disk.
+func (m *Master) transition(n *topology.Node, signal topology.Signal, reasons topology.Reasons) error {
+	next, err := topology.Apply(*n, signal, reasons, m.o.Now())
+	if err != nil {
+		return err
+	}
+	if l, ok := m.live.get(n.ID); ok && !l.at.IsZero() {
+		at := l.at
+		next.LastHeartbeat = &at
+	}
+	*n = next
+	return nil
+}
+
+// setReasons adds and clears reasons and makes the change of status that
+// follows from them. It writes nothing when nothing changes.
+func (m *Master) setReasons(ctx context.Context, id string, add, clear topology.Reasons) error {
+	if r, ok := m.nodes.get(id); ok && r.Value.Reasons.Without(clear...).With(add...).String() == r.Value.Reasons.String() {
+		return nil
+	}
+	_, err := m.changeNode(ctx, id, func(n *topology.Node) error {
+		reasons := n.Reasons.Without(clear...).With(add...)
+		switch n.Status {
+		case topology.StatusReady, topology.StatusNotReady:
+			if signal := n.Status.Settle(reasons); signal != "" {
+				return m.transition(n, signal, reasons)
+			}
+			n.Reasons = reasons
+		case topology.StatusMaintenance:
+			n.Reasons = reasons
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// settle makes an Initializing node Ready once it has applied its plan, sent
+// a heartbeat and reported that it is fit for work.
+func (m *Master) settle(ctx context.Context, id string) error {
+	n, ok := m.nodes.get(id)
+	if !ok || n.Value.Status != topology.StatusInitializing {
+		return nil
+	}
+	l, _ := m.live.get(id)
+	report, reported := m.reports.get(id)
+	plan, planned := m.plans.get(id)
+	if !planned || !reported || !l.reported || l.at.IsZero() || l.applied < plan.Revision {
+		return nil
+	}
+	_, err := m.changeNode(ctx, id, func(n *topology.Node) error {
+		if n.Status != topology.StatusInitializing {
+			return nil
+		}
+		if reasons := report.Value.Conditions; len(reasons) > 0 {
+			return m.transition(n, topology.SignalStalled, reasons)
+		}
+		return m.transition(n, topology.SignalConfigured, nil)
+	})
+	return err
+}
+
+// EditNode changes the labels or the log level of a node.
+func (m *Master) EditNode(ctx context.Context, id string, edit func(*topology.Node) error) (topology.Node, error) {
+	return m.changeNode(ctx, id, func(n *topology.Node) error {
+		before := n.Clone()
+		if err := edit(n); err != nil {
+			return err
+		}
+		labels, level := n.Labels, n.LogLevel
+		*n = before
+		n.Labels, n.LogLevel = labels, level
+		return nil
+	})
+}
+
+// SignalNode carries out an administrator's signal.
+func (m *Master) SignalNode(ctx context.Context, id string, signal topology.Signal, by string) (topology.Node, error) {
+	n, err := m.changeNode(ctx, id, func(n *topology.Node) error {
+		return m.transition(n, signal, n.Reasons)
+	})
+	if err != nil || n.Status != topology.StatusTerminating {
+		return n, err
+	}
+	why := "removed"
+	if signal == topology.SignalRejected {
+		why = "rejected"
+	}
+	return n, m.terminate(ctx, n, revocation{Name: n.Name, At: m.o.Now(), By: by, Why: why})
+}
+
+// terminate revokes the node's key at once and tells its agent to let go. A
+// node that nobody is attached for has let go already.
+func (m *Master) terminate(ctx context.Context, n topology.Node, r revocation) error {
+	if _, _, err := m.revoked.Put(ctx, n.ID, r); err != nil {
+		return err
+	}
+	if m.sessions.notify(n.ID, workload.Notice{Removed: r.refusal().Error()}) {
+		return nil // the end of the session, or the grace, releases it
+	}
+	return m.release(ctx, n.ID)
+}
+
+// release removes everything that the cluster keeps of a Terminating node,
+// but for its revocation.
+func (m *Master) release(ctx context.Context, id string) error {
+	r, err := m.nodes.collection.Get(ctx, id)
+	if err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	if _, err := topology.Apply(r.Value, topology.SignalReleased, nil, m.o.Now()); err != nil {
+		return err
+	}
+	ops := []store.Op{m.nodes.collection.OpDelete(id, r.Revision)}
+	if _, ok := m.plans.get(id); ok {
+		ops = append(ops, m.plans.collection.OpDelete(id, store.AnyRevision))
+	}
+	if _, ok := m.reports.get(id); ok {
+		ops = append(ops, m.reports.collection.OpDelete(id, store.AnyRevision))
+	}
+	for _, a := range m.alerts.all() {
+		if a.Value.Node == id {
+			ops = append(ops, m.alerts.collection.OpDelete(a.Key, store.AnyRevision))
+		}
+	}
+	revision, err := m.o.Store.Commit(ctx, ops...)
+	if err != nil {
+		return fmt.Errorf("release node %s: %w", r.Value.Name, err)
+	}
+	return m.nodes.wait(ctx, revision)
+}
+
+// PutTopology replaces the cluster's name and configuration.
+func (m *Master) PutTopology(ctx context.Context, t topology.ClusterTopology) (topology.ClusterTopology, error) {
+	revision := t.Revision
+	t.MasterNodes, t.SubNodes, t.Revision = nil, nil, 0
+	var err error
+	if revision != 0 {
+		revision, err = m.cluster.collection.Update(ctx, clusterKey, revision, t)
+	} else {
+		revision, _, err = m.cluster.collection.Put(ctx, clusterKey, t)
+	}
+	if err != nil {
+		return t, fmt.Errorf("change topology: %w", err)
+	}
+	if err := m.cluster.wait(ctx, revision); err != nil {
+		return t, err
+	}
+	return m.Topology(), nil
+}
+
+// CreateToken keeps a new join token.
+func (m *Master) CreateToken(ctx context.Context, r auth.JoinRecord) error {
+	_, err := m.tokens.Create(ctx, r.ID, r)
+	return err
+}
+
+// ListTokens returns all join tokens and forgets those that expired more than
+// a day ago.
+func (m *Master) ListTokens(ctx context.Context) ([]auth.JoinRecord, error) {
+	rows, _, err := m.tokens.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []auth.JoinRecord{}
+	for _, r := range rows {
+		if m.o.Now().Sub(r.Value.ExpiresAt) > 24*time.Hour {
+			if err := m.tokens.Delete(ctx, r.Key, r.Revision); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		out = append(out, r.Value)
+	}
+	return out, nil
+}
+
+// DeleteToken makes a join token worthless.
+func (m *Master) DeleteToken(ctx context.Context, id string) error {
+	if err := m.tokens.Delete(ctx, id, store.AnyRevision); err != nil {
+		return fmt.Errorf("delete token: %w", err)
+	}
+	return nil
+}

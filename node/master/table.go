@@ -1,0 +1,120 @@
+package master
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"piccolo.io/piccolo/store"
+)
+
+// table mirrors one collection in memory, so that reads cost nothing and
+// every change is seen once. Its rows are never modified in place.
+type table[T any] struct {
+	collection *store.Collection[T]
+	// changed is called after each change, outside the lock, in the order of
+	// the store: old or new is nil for a row that came or went.
+	changed func(key string, old, new *T)
+
+	mu       sync.RWMutex
+	rows     map[string]store.Record[T]
+	revision int64
+	advanced chan struct{} // closed and replaced when revision rises
+	listed   chan struct{} // closed after the first full list
+}
+
+// newTable mirrors the prefix; kind marks its values on disk.
+func newTable[T any](m *store.Member, prefix, kind string, changed func(key string, old, new *T)) *table[T] {
+	return &table[T]{
+		collection: store.NewCollection[T](m, prefix, kind), changed: changed, rows: map[string]store.Record[T]{},
+		advanced: make(chan struct{}), listed: make(chan struct{}),
+	}
+}
+
+// run follows the collection until ctx ends.
+func (t *table[T]) run(ctx context.Context) error { return t.collection.Follow(ctx, t.apply) }
+
+func (t *table[T]) apply(b store.Batch[T]) error {
+	type change struct {
+		key      string
+		old, new *T
+	}
+	var changes []change
+	t.mu.Lock()
+	before := t.rows
+	t.rows = maps.Clone(t.rows)
+	if b.Reset {
+		t.rows = map[string]store.Record[T]{}
+	}
+	for _, r := range b.Puts {
+		t.rows[r.Key] = r
+		c := change{key: r.Key, new: &r.Value}
+		if o, ok := before[r.Key]; ok {
+			if o.Revision == r.Revision {
+				continue
+			}
+			c.old = &o.Value
+		}
+		changes = append(changes, c)
+	}
+	for _, key := range b.Deletes {
+		delete(t.rows, key)
+	}
+	for key, o := range before {
+		if _, ok := t.rows[key]; !ok {
+			changes = append(changes, change{key: key, old: &o.Value})
+		}
+	}
+	t.revision = max(t.revision, b.Revision)
+	close(t.advanced)
+	t.advanced = make(chan struct{})
+	if b.Reset {
+		select {
+		case <-t.listed:
+		default:
+			close(t.listed)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range changes {
+		t.changed(c.key, c.old, c.new)
+	}
+	return nil
+}
+
+func (t *table[T]) get(key string) (store.Record[T], bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	r, ok := t.rows[key]
+	return r, ok
+}
+
+// all returns the rows in the order of their keys.
+func (t *table[T]) all() []store.Record[T] {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := make([]store.Record[T], 0, len(t.rows))
+	for _, key := range slices.Sorted(maps.Keys(t.rows)) {
+		out = append(out, t.rows[key])
+	}
+	return out
+}
+
+// wait returns when the mirror has seen the revision, so that whoever wrote
+// something can read it back.
+func (t *table[T]) wait(ctx context.Context, revision int64) error {
+	for {
+		t.mu.RLock()
+		seen, advanced := t.revision >= revision, t.advanced
+		t.mu.RUnlock()
+		if seen {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"piccolo.io/piccolo/store"
+)
+
+// A child is this test program, started again, running one of the functions of
+// runChild on a directory. It prints lines; its exit code is 0 unless it crashed.
+const (
+	childEnv = "PICCOLO_TEST_CHILD"
+	dirEnv   = "PICCOLO_TEST_DIR"
+)
+
+func childCommand(t testing.TB, name, dir string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+name, dirEnv+"="+dir)
+	return cmd
+}
+
+func runChild(name string) int {
+	dir := os.Getenv(dirEnv)
+	switch name {
+	case "open":
+		err := runMember(dir, func(*store.Member) {})
+		fmt.Println("result:", verdict(err))
+	case "put":
+		err := runMember(dir, func(m *store.Member) {
+			for i := 0; ; i++ { // until killed
+				if _, _, err := fruits(m).Put(bg(), "a", fruit{"a", i}); err != nil {
+					fmt.Println("put:", err)
+					return
+				}
+				fmt.Println("acknowledged", i)
+			}
+		})
+		fmt.Println("result:", verdict(err))
+	case "fill":
+		for _, mib := range []int{4, 24} {
+			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0700", mib)); err != nil {
+				fmt.Println("mount tmpfs:", err)
+				return 1
+			}
+			fmt.Println(mib, "MiB:", verdict(runMember(dir, fill)))
+		}
+	}
+	return 0
+}
+
+// fill writes until it is refused.
+func fill(m *store.Member) {
+	texts := store.NewCollection[string](m, "texts", "text")
+	for i := 0; ; i++ {
+		if _, err := texts.Create(bg(), fmt.Sprint(i), strings.Repeat("x", 500<<10)); err != nil {
+			fmt.Println("create:", err)
+			return
+		}
+	}
+}
+
+// verdict is err in words that a parent can look for.
+func verdict(err error) string {
+	for name, sentinel := range map[string]error{
+		"ErrDamaged": store.ErrDamaged, "ErrInUse": store.ErrInUse, "ErrDiskFull": store.ErrDiskFull, "ErrAccess": store.ErrAccess,
+	} {
+		if errors.Is(err, sentinel) {
+			return name + " " + err.Error()
+		}
+	}
+	return fmt.Sprint("other ", err)
+}
+
+// runMember runs a member in dir/etcd, calls fn once it serves, and stops it,
+// unless it has ended by itself.
+func runMember(dir string, fn func(*store.Member)) error {
+	keys := filepath.Join(dir, "store.key")
+	if err := store.CreateKeyFile(keys); err != nil && !errors.Is(err, store.ErrExists) {
+		return err
+	}
+	sealer, err := store.LoadKeyFile(keys)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	addr := l.Addr().String()
+	l.Close()
+	m, err := store.New(store.Options{
+		Name: "n-child", Dir: filepath.Join(dir, "etcd"), PeerListen: addr, Sealer: sealer,
+		Logger:    slog.New(slog.NewTextHandler(os.Stdout, nil)),
+		Heartbeat: 10 * time.Millisecond, StartTimeout: 10 * time.Second, StopTimeout: time.Second,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	select {
+	case <-m.Ready():
+		fn(m)
+	case err := <-ended:
+		return err
+	case <-time.After(20 * time.Second):
+		return errors.New("neither ready nor ended")
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(100 * time.Millisecond): // it may be about to say why
+	}
+	cancel()
+	return <-ended
+}
+
+// TestKill: what was acknowledged is there after kill -9, however late the
+// database is committed, and nobody has to mend anything.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	for range 3 {
+		cmd := childCommand(t, "put", dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		acknowledged, lines := -1, bufio.NewScanner(out)
+		for acknowledged < 100 && lines.Scan() {
+			_, _ = fmt.Sscanf(lines.Text(), "acknowledged %d", &acknowledged)
+		}
+		_ = cmd.Process.Kill()
+		for lines.Scan() {
+			_, _ = fmt.Sscanf(lines.Text(), "acknowledged %d", &acknowledged)
+		}
+		_ = cmd.Wait() // "killed"
+		if acknowledged < 100 {
+			t.Fatal("the child did not write")
+		}
+		err = runMember(dir, func(m *store.Member) {
+			r, err := fruits(m).Get(bg(), "a")
+			if err != nil || r.Value.Count < acknowledged {
+				t.Errorf("%d was acknowledged, found %d, %v", acknowledged, r.Value.Count, err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestDiskFull runs on a small tmpfs in a mount namespace of its own.
+func TestDiskFull(t *testing.T) {
+	cmd := childCommand(t, "fill", t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Unshareflags: syscall.CLONE_NEWNS}
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"4 MiB: ErrDiskFull", "24 MiB: ErrDiskFull", "no space left on device", "create: "} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("output lacks %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", out)
+	}
+}

@@ -1,0 +1,160 @@
+package store
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options of a Member.
+type Options struct {
+	// Name of this member, the node's id. Required.
+	Name string
+	// Dir is etcd's own directory; it is made (0700) if it is missing. Required.
+	Dir string
+	// PeerListen is the "IP:port" where the other masters reach this member. Required.
+	PeerListen string
+	// PeerAdvertise is the "IP:port" that they are told. Default: PeerListen,
+	// which then must not be an unspecified address.
+	PeerAdvertise string
+	// PeerTLS is required unless PeerListen is a loopback address.
+	PeerTLS PeerTLS
+	// InitialCluster maps the name of every founding member, this one included,
+	// to its PeerAdvertise. Empty: this member founds a cluster of its own. It is
+	// read only while Dir is empty.
+	InitialCluster map[string]string
+	// Sealer encrypts every value. Its key file must lie outside Dir. Required.
+	Sealer *Sealer
+	// Logger receives etcd's warnings and errors. Default: discard.
+	Logger *slog.Logger
+	// RequestTimeout is the deadline of every call that has no earlier one. Default 2 s.
+	RequestTimeout time.Duration
+	// TryTimeout bounds one try of a call while there is more than one member: a
+	// proposal that was lost with a leader is made again instead of being waited
+	// for. Default 200 ms. A single member has nobody to lose it to and waits.
+	TryTimeout time.Duration
+	// StartTimeout bounds opening the data directory. Default 30 s.
+	StartTimeout time.Duration
+	// StopTimeout bounds the stop. Default 10 s.
+	StopTimeout time.Duration
+	// Heartbeat is raft's tick; elections take five of them. Default 100 ms.
+	Heartbeat time.Duration
+	// MaxBytes is the size of the database at which writes that add something
+	// are refused with ErrFull. Default 256 MiB.
+	MaxBytes int64
+}
+
+// PeerTLS names the files of the peer port's mutual TLS. Certificate and key are
+// read again for every handshake, so they can be renewed in place; the CA is read
+// once. The member's own certificate is used for dialling too.
+type PeerTLS struct {
+	CertFile, KeyFile, CAFile string
+	// AllowedNames are the common names that a peer's certificate may bear: every
+	// node has a certificate of the same CA, but only masters may speak to the
+	// store. Default: only this member's own ("node:" + Name).
+	AllowedNames []string
+}
+
+func (t PeerTLS) empty() bool { return t.CertFile == "" && t.KeyFile == "" && t.CAFile == "" }
+
+func (o Options) withDefaults() Options {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.RequestTimeout, 2*time.Second)
+	def(&o.TryTimeout, 200*time.Millisecond)
+	def(&o.StartTimeout, 30*time.Second)
+	def(&o.StopTimeout, 10*time.Second)
+	def(&o.Heartbeat, 100*time.Millisecond)
+	if o.PeerAdvertise == "" {
+		o.PeerAdvertise = o.PeerListen
+	}
+	if len(o.InitialCluster) == 0 {
+		o.InitialCluster = map[string]string{o.Name: o.PeerAdvertise}
+	}
+	if len(o.PeerTLS.AllowedNames) == 0 {
+		o.PeerTLS.AllowedNames = []string{"node:" + o.Name}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 256 << 20
+	}
+	return o
+}
+
+// validate is called with the defaults filled in.
+func (o Options) validate() error {
+	if err := ValidateKey(o.Name); err != nil || strings.Contains(o.Name, "/") {
+		return fmt.Errorf("Name %q: want letters, digits and . _ : @ + -", o.Name)
+	}
+	if !filepath.IsAbs(o.Dir) {
+		return fmt.Errorf("Dir %q: want an absolute path", o.Dir)
+	}
+	if o.Sealer == nil {
+		return fmt.Errorf("Sealer: missing")
+	}
+	if rel, err := filepath.Rel(o.Dir, o.Sealer.path); err == nil && filepath.IsLocal(rel) && o.Sealer.path != "" {
+		return fmt.Errorf("Sealer: its key file %s lies in Dir %s; keep it outside, or a copy of the data is a copy of the key", o.Sealer.path, o.Dir)
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"RequestTimeout", o.RequestTimeout}, {"TryTimeout", o.TryTimeout}, {"StartTimeout", o.StartTimeout},
+		{"StopTimeout", o.StopTimeout}, {"Heartbeat", o.Heartbeat},
+	} {
+		if d.value < time.Millisecond || d.value > 10*time.Minute {
+			return fmt.Errorf("%s %v: want 1ms to 10m", d.name, d.value)
+		}
+	}
+	if o.MaxBytes < 1<<20 || o.MaxBytes > 2<<30 {
+		return fmt.Errorf("MaxBytes %d: want 1 MiB to 2 GiB", o.MaxBytes)
+	}
+	return o.validatePeers()
+}
+
+func (o Options) validatePeers() error {
+	listen, err := parseAddr(o.PeerListen)
+	if err != nil {
+		return fmt.Errorf("PeerListen %q: %w", o.PeerListen, err)
+	}
+	advertise, err := parseAddr(o.PeerAdvertise)
+	if err == nil && advertise.IP.IsUnspecified() {
+		err = fmt.Errorf("others cannot dial an unspecified address")
+	}
+	if err != nil {
+		return fmt.Errorf("PeerAdvertise %q: %w", o.PeerAdvertise, err)
+	}
+	for name, addr := range o.InitialCluster {
+		if _, err := parseAddr(addr); err != nil {
+			return fmt.Errorf("InitialCluster %s=%q: %w", name, addr, err)
+		}
+	}
+	if o.InitialCluster[o.Name] != o.PeerAdvertise {
+		return fmt.Errorf("InitialCluster: %s must be there with PeerAdvertise %s", o.Name, o.PeerAdvertise)
+	}
+	t := o.PeerTLS
+	switch {
+	case t.empty() && !listen.IP.IsLoopback():
+		return fmt.Errorf("PeerTLS: required, because PeerListen %s is not a loopback address", o.PeerListen)
+	case !t.empty() && slices.Contains([]string{t.CertFile, t.KeyFile, t.CAFile}, ""):
+		return fmt.Errorf("PeerTLS: CertFile, KeyFile and CAFile are required together")
+	}
+	return nil
+}
+
+func parseAddr(addr string) (*net.TCPAddr, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || net.ParseIP(host) == nil || port == "0" {
+		return nil, fmt.Errorf("want IP:port")
+	}
+	return net.ResolveTCPAddr("tcp", addr)
+}

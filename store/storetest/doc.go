@@ -1,0 +1,3 @@
+// Package storetest runs real store members for the tests of other rooms.
+// Nothing but tests may import it.
+package storetest
