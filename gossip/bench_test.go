@@ -94,26 +94,3 @@ func cpuTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-// BenchmarkFalseAlarms counts deaths that are told of ten living nodes at 10 % packet loss:
-//
-//	go test -run - -bench FalseAlarms -benchtime 1x ./gossip/
-func BenchmarkFalseAlarms(b *testing.B) {
-	const span = 30 * time.Second
-	c := newCluster(b, 10)
-	for b.Loop() {
-		c.net.Loss(0.10)
-		<-time.After(span)
-		c.net.Loss(0)
-	}
-	died := 0
-	for _, n := range c.nodes {
-		for _, e := range n.log.all() {
-			if e.Kind == gossip.Died {
-				died++
-			}
-		}
-	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(float64(died), "false-deaths")
-}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,74 +19,77 @@ import (
 )
 
 func TestKeysRotateWithoutALoss(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, 4)
-	for range 3 {
-		old, next := c.keys.Primary, gossip.NewKey()
-		for _, step := range []gossip.Keyring{
-			{Primary: old, Others: []gossip.Key{next}},
-			{Primary: next, Others: []gossip.Key{old}},
-			{Primary: next},
-		} {
-			for _, n := range c.nodes {
-				if err := n.SetKeys(step); err != nil {
-					t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 4)
+		for range 3 {
+			old, next := c.keys.Primary, gossip.NewKey()
+			for _, step := range []gossip.Keyring{
+				{Primary: old, Others: []gossip.Key{next}},
+				{Primary: next, Others: []gossip.Key{old}},
+				{Primary: next},
+			} {
+				for _, n := range c.nodes {
+					if err := n.SetKeys(step); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
+			c.keys = gossip.Keyring{Primary: next}
 		}
-		c.keys = gossip.Keyring{Primary: next}
-	}
-	never(t, time.Second, "somebody is lost", func() bool {
-		for _, n := range c.nodes {
-			if n.Stats().Lost > 0 {
-				return true
+		never(t, time.Second, "somebody is lost", func() bool {
+			for _, n := range c.nodes {
+				if n.Stats().Lost > 0 {
+					return true
+				}
 			}
-		}
-		return false
+			return false
+		})
+		c.start("n-new", "10.0.0.9", nil)
+		c.settled(c.nodes...)
 	})
-	c.start("n-new", "10.0.0.9", nil)
-	c.settled(c.nodes...)
 }
 
 func TestKeyringOrderWithManyKeys(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, 2)
-	var keys []gossip.Key
-	for range 5 {
-		keys = append(keys, gossip.NewKey())
-	}
-	// The two never share a primary, but each holds the other's: only a ring that is exactly right works.
-	for _, s := range []struct{ a, b gossip.Keyring }{
-		{gossip.Keyring{c.keys.Primary, keys}, gossip.Keyring{c.keys.Primary, keys}},
-		{gossip.Keyring{keys[0], keys[1:]}, gossip.Keyring{keys[4], keys[:4]}},
-		{gossip.Keyring{keys[2], keys[3:4]}, gossip.Keyring{keys[3], keys[2:3]}},
-	} {
-		if err := errors.Join(c.nodes[0].SetKeys(s.a), c.nodes[1].SetKeys(s.b)); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		var keys []gossip.Key
+		for range 5 {
+			keys = append(keys, gossip.NewKey())
 		}
-		if err := c.nodes[0].Reach(t.Context(), "n-02", c.nodes[1].addr); err != nil {
-			t.Error(err)
+		// The two never share a primary, but each holds the other's: only a ring that is exactly right works.
+		for _, s := range []struct{ a, b gossip.Keyring }{
+			{gossip.Keyring{c.keys.Primary, keys}, gossip.Keyring{c.keys.Primary, keys}},
+			{gossip.Keyring{keys[0], keys[1:]}, gossip.Keyring{keys[4], keys[:4]}},
+			{gossip.Keyring{keys[2], keys[3:4]}, gossip.Keyring{keys[3], keys[2:3]}},
+		} {
+			if err := errors.Join(c.nodes[0].SetKeys(s.a), c.nodes[1].SetKeys(s.b)); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.nodes[0].Reach(t.Context(), "n-02", c.nodes[1].addr); err != nil {
+				t.Error(err)
+			}
 		}
-	}
+	})
 }
 
 func TestWrongKeyIsRefused(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, 2)
-	stranger := c.start("n-stranger", "10.0.0.50", func(o *gossip.Options) { o.Keyring.Primary = gossip.NewKey() })
-	eventually(t, "the stranger tries", func() bool { return stranger.Stats().Dials >= 2 })
-	for _, n := range c.nodes {
-		if got := len(n.Members()); n != stranger && got != 1 {
-			t.Errorf("%s sees %d others", n.id, got)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		stranger := c.start("n-stranger", "10.0.0.50", func(o *gossip.Options) { o.Keyring.Primary = gossip.NewKey() })
+		eventually(t, "the stranger tries", func() bool { return stranger.Stats().Dials >= 2 })
+		for _, n := range c.nodes {
+			if got := len(n.Members()); n != stranger && got != 1 {
+				t.Errorf("%s sees %d others", n.id, got)
+			}
 		}
-	}
-	if s := stranger.Stats(); s.Rejoins != 0 || s.Alive != 0 {
-		t.Errorf("the stranger got in: %+v", s)
-	}
-	if err := stranger.SetKeys(c.keys); err != nil {
-		t.Fatal(err)
-	}
-	c.settled(c.nodes...)
+		if s := stranger.Stats(); s.Rejoins != 0 || s.Alive != 0 {
+			t.Errorf("the stranger got in: %+v", s)
+		}
+		if err := stranger.SetKeys(c.keys); err != nil {
+			t.Fatal(err)
+		}
+		c.settled(c.nodes...)
+	})
 }
 
 func TestKeyringFile(t *testing.T) {

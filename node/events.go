@@ -110,9 +110,6 @@ func (d *daemon) heard(e gossip.Event) {
 			d.agent.Doubt()
 		}
 	case gossip.Joined:
-		if d.master != nil {
-			d.master.Seen(e.Member.ID)
-		}
 		if isMaster {
 			d.agent.Retry()
 		}

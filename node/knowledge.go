@@ -14,6 +14,7 @@ import (
 type hearsay struct {
 	m     Membership
 	agent *agent.Agent
+	now   func() time.Time
 }
 
 func (h *hearsay) Nodes() []topology.Node {
@@ -50,9 +51,12 @@ func (h *hearsay) Topology() topology.ClusterTopology {
 
 func (h *hearsay) Alerts() []workload.Alert { return h.agent.Alerts() }
 
-// AsOf is when a master spoke last.
+// AsOf is when a master could last have told: now while one is attached.
 func (h *hearsay) AsOf() *time.Time {
 	at := h.agent.View().AsOf
+	if h.agent.Standing().Mode == agent.ModeOnline {
+		at = h.now()
+	}
 	return &at
 }
 

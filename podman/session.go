@@ -2,6 +2,7 @@ package podman
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
@@ -103,6 +104,9 @@ func (w *watcher) keep(ctx context.Context, m mailbox) error {
 			if err := w.refresh(ctx, pending, full); err != nil {
 				return err
 			}
+			if full {
+				maps.DeleteFunc(checking, func(id string, _ struct{}) bool { _, known := w.known[id]; return !known })
+			}
 			clear(pending)
 			full, open = false, false
 			gate.Reset(limits.Debounce)
@@ -124,7 +128,6 @@ func (w *watcher) keep(ctx context.Context, m mailbox) error {
 			full = true
 		case <-resync.C:
 			full = true
-			clear(checking) // so that a check that never ended is forgotten; the list shows results too
 			resync.Reset(limits.Resync)
 		}
 	}

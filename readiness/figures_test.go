@@ -71,9 +71,9 @@ func TestRunningFigures(t *testing.T) {
 		reason topology.Reason
 		hold   bool
 	}{
-		{"cpu_load", load("32.0"), SeverityError, topology.ReasonCPUPressure, false}, // 4 cores
-		{"cpu_load", load("31.9"), SeverityWarning, topology.ReasonCPUPressure, true},
-		{"cpu_load", load("20.0"), SeverityOK, "", false},
+		{"cpu_load", load("128.0"), SeverityError, topology.ReasonCPUPressure, false}, // 4 cores
+		{"cpu_load", load("127.9"), SeverityWarning, topology.ReasonCPUPressure, true},
+		{"cpu_load", load("64.0"), SeverityOK, "", false},
 		{"memory_available", mem("32768"), SeverityError, topology.ReasonMemoryPressure, false},
 		{"memory_available", mem("40000"), SeverityWarning, topology.ReasonMemoryPressure, true},
 		{"memory_available", mem("60000"), SeverityWarning, "", false},

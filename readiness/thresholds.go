@@ -99,7 +99,7 @@ type Thresholds struct {
 func DefaultThresholds() Thresholds {
 	return Thresholds{
 		LoadWarn:        2,
-		LoadPressure:    Band{Enter: 8, Leave: 5},
+		LoadPressure:    Band{Enter: 32, Leave: 16},
 		MemorySize:      384 * MiB,
 		MemoryJoin:      64 * MiB,
 		MemoryWarn:      128 * MiB,

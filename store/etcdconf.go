@@ -22,7 +22,7 @@ const (
 	mmapBytes = 256 << 10
 	// snapshotEntries: after so many raft entries the log is cut; what is older
 	// need not be replayed at start nor kept in memory.
-	snapshotEntries = 2000
+	snapshotEntries = 1000
 	// catchUpEntries stay in memory for a member that was away for a moment.
 	catchUpEntries = 200
 	// batchInterval: raft's log is on disk before a write is acknowledged; the

@@ -45,7 +45,7 @@ type Member struct {
 func New(opts Options) (*Member, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
-		return nil, fmt.Errorf("store options: %w: %w", err, ErrInvalid)
+		return nil, fmt.Errorf("make store: %w: %w", err, ErrInvalid)
 	}
 	m := &Member{
 		opts:    opts,
@@ -171,6 +171,7 @@ func (m *Member) serve(ctx context.Context) error {
 			serving = nil
 			close(m.ready)
 			m.noteHistory(2 * crowdedRevisions) // of an earlier life
+			debug.FreeOSMemory()                // replaying the log has left megabytes that are never needed again
 		case <-ctx.Done():
 			return nil
 		case err := <-m.died:

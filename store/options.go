@@ -93,16 +93,16 @@ func (o Options) withDefaults() Options {
 // validate is called with the defaults filled in.
 func (o Options) validate() error {
 	if err := ValidateKey(o.Name); err != nil || strings.Contains(o.Name, "/") {
-		return fmt.Errorf("Name %q: want letters, digits and . _ : @ + -", o.Name)
+		return fmt.Errorf("option Name %q: want letters, digits and . _ : @ + -", o.Name)
 	}
 	if !filepath.IsAbs(o.Dir) {
-		return fmt.Errorf("Dir %q: want an absolute path", o.Dir)
+		return fmt.Errorf("option Dir %q: want an absolute path", o.Dir)
 	}
 	if o.Sealer == nil {
-		return fmt.Errorf("Sealer: missing")
+		return fmt.Errorf("option Sealer: missing")
 	}
 	if rel, err := filepath.Rel(o.Dir, o.Sealer.path); err == nil && filepath.IsLocal(rel) && o.Sealer.path != "" {
-		return fmt.Errorf("Sealer: its key file %s lies in Dir %s; keep it outside, or a copy of the data is a copy of the key", o.Sealer.path, o.Dir)
+		return fmt.Errorf("option Sealer: its key file %s lies in Dir %s; keep it outside, or a copy of the data is a copy of the key", o.Sealer.path, o.Dir)
 	}
 	for _, d := range []struct {
 		name  string
@@ -112,11 +112,11 @@ func (o Options) validate() error {
 		{"StopTimeout", o.StopTimeout}, {"Heartbeat", o.Heartbeat},
 	} {
 		if d.value < time.Millisecond || d.value > 10*time.Minute {
-			return fmt.Errorf("%s %v: want 1ms to 10m", d.name, d.value)
+			return fmt.Errorf("option %s %v: want 1ms to 10m", d.name, d.value)
 		}
 	}
 	if o.MaxBytes < 1<<20 || o.MaxBytes > 2<<30 {
-		return fmt.Errorf("MaxBytes %d: want 1 MiB to 2 GiB", o.MaxBytes)
+		return fmt.Errorf("option MaxBytes %d: want 1 MiB to 2 GiB", o.MaxBytes)
 	}
 	return o.validatePeers()
 }
@@ -124,29 +124,29 @@ func (o Options) validate() error {
 func (o Options) validatePeers() error {
 	listen, err := parseAddr(o.PeerListen)
 	if err != nil {
-		return fmt.Errorf("PeerListen %q: %w", o.PeerListen, err)
+		return fmt.Errorf("option PeerListen %q: %w", o.PeerListen, err)
 	}
 	advertise, err := parseAddr(o.PeerAdvertise)
 	if err == nil && advertise.IP.IsUnspecified() {
 		err = fmt.Errorf("others cannot dial an unspecified address")
 	}
 	if err != nil {
-		return fmt.Errorf("PeerAdvertise %q: %w", o.PeerAdvertise, err)
+		return fmt.Errorf("option PeerAdvertise %q: %w", o.PeerAdvertise, err)
 	}
 	for name, addr := range o.InitialCluster {
 		if _, err := parseAddr(addr); err != nil {
-			return fmt.Errorf("InitialCluster %s=%q: %w", name, addr, err)
+			return fmt.Errorf("option InitialCluster %s=%q: %w", name, addr, err)
 		}
 	}
 	if o.InitialCluster[o.Name] != o.PeerAdvertise {
-		return fmt.Errorf("InitialCluster: %s must be there with PeerAdvertise %s", o.Name, o.PeerAdvertise)
+		return fmt.Errorf("option InitialCluster: %s must be there with PeerAdvertise %s", o.Name, o.PeerAdvertise)
 	}
 	t := o.PeerTLS
 	switch {
 	case t.empty() && !listen.IP.IsLoopback():
-		return fmt.Errorf("PeerTLS: required, because PeerListen %s is not a loopback address", o.PeerListen)
+		return fmt.Errorf("option PeerTLS: required, because PeerListen %s is not a loopback address", o.PeerListen)
 	case !t.empty() && slices.Contains([]string{t.CertFile, t.KeyFile, t.CAFile}, ""):
-		return fmt.Errorf("PeerTLS: CertFile, KeyFile and CAFile are required together")
+		return fmt.Errorf("option PeerTLS: CertFile, KeyFile and CAFile are required together")
 	}
 	return nil
 }

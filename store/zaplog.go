@@ -25,6 +25,7 @@ var knownWarnings = map[string]bool{
 	// Until the first commit of the database (batchInterval) it lacks what these look for; they look again.
 	"Failed to detect schema version":  true,
 	"failed to update storage version": true,
+	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
 }
 
 // Enabled implements zapcore.LevelEnabler.

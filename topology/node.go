@@ -76,6 +76,10 @@ func (n Node) Clone() Node {
 	}
 	if n.Usage != nil {
 		u := *n.Usage
+		if u.Temperature != nil {
+			t := *u.Temperature
+			u.Temperature = &t
+		}
 		n.Usage = &u
 	}
 	return n

@@ -208,7 +208,7 @@ func (s *session) heartbeat(ctx context.Context, timeout time.Duration) error {
 	})
 	if err != nil {
 		if ctx.Err() != nil {
-			err = errors.Join(errDoubt, err)
+			return fmt.Errorf("heartbeat: %w: %w", errDoubt, err)
 		}
 		return fmt.Errorf("heartbeat: %w", err)
 	}

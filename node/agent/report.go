@@ -36,6 +36,7 @@ func (a *Agent) podmanChanged(s podman.Snapshot) {
 	}
 	a.mu.Lock()
 	down := !s.Up
+	toggled := down != a.conditions.Has(topology.ReasonPodmanDown)
 	a.containers, a.complete, a.podmanVer = containers, s.Up, s.Version
 	a.podmanErr = ""
 	if s.Err != nil {
@@ -47,6 +48,9 @@ func (a *Agent) podmanChanged(s podman.Snapshot) {
 		a.conditions = a.conditions.Without(topology.ReasonPodmanDown)
 	}
 	a.mu.Unlock()
+	if toggled {
+		trigger(a.wake.check) // its finding should follow at once
+	}
 	trigger(a.wake.report)
 	a.o.OnContainers(containers)
 }
@@ -124,6 +128,9 @@ func (a *Agent) alerts() []workload.Alert {
 		add("PodmanDown", workload.SeverityError, a.podmanErr, "`systemctl status podman.socket` on the node")
 	}
 	for _, f := range a.findings {
+		if f.Condition == topology.ReasonPodmanDown {
+			continue // the watch has said so already, and sooner
+		}
 		add("Readiness/"+f.Check, workload.Severity(f.Severity), f.Found, f.Mend)
 	}
 	a.raised = standing

@@ -35,6 +35,8 @@ func (s *Service) CreateToken(ctx context.Context, p auth.Principal, r TokenRequ
 	switch {
 	case !r.Role.Valid():
 		return TokenCreated{}, Invalidf("create token: role %q is not valid: use sub or master", r.Role)
+	case r.Role == topology.RoleMaster:
+		return TokenCreated{}, Invalidf("create token: this version has one master, the node that made the cluster: tokens are for subs")
 	case ttl < MinTokenTTL || ttl > MaxTokenTTL:
 		return TokenCreated{}, Invalidf("create token: ttl %s is out of bounds: use %s to %s", ttl, MinTokenTTL, MaxTokenTTL)
 	case len(r.Description) > maxDescription:
@@ -48,9 +50,6 @@ func (s *Service) CreateToken(ctx context.Context, p auth.Principal, r TokenRequ
 		return TokenCreated{}, Classify(err)
 	}
 	line := "piccolo join " + s.MasterAddress + " --token " + token.Reveal()
-	if r.Role == topology.RoleMaster {
-		line += " --role master"
-	}
 	record.Hash = ""
 	return TokenCreated{JoinRecord: record, Token: token.Reveal(), JoinCommand: line}, nil
 }

@@ -63,6 +63,7 @@ func (a *app) completionCommand() *ucli.Command {
 				if script, err = c.App.ToFishCompletion(); err != nil {
 					return fmt.Errorf("make fish completion: %w", err)
 				}
+				script = strings.ReplaceAll(script, "`", "") // urfave's mark of a value's name
 			default:
 				return api.Invalidf("there is no completion for %q", shorten(shell[0])).WithHint("use bash, zsh or fish")
 			}
@@ -79,7 +80,7 @@ func (a *app) completeNodes(c *ucli.Context) {
 		ucli.DefaultCompleteWithFlags(c.Command)(c)
 		return
 	}
-	if a.before(c) != nil {
+	if a.resolve(c) != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.Context, time.Second)
@@ -88,12 +89,12 @@ func (a *app) completeNodes(c *ucli.Context) {
 	if err != nil {
 		return
 	}
-	defer conn.close()
-	nodes, err := conn.nodes(ctx)
+	defer conn.Close()
+	nodes, err := conn.Nodes(ctx)
 	if err != nil {
 		return
 	}
-	for _, n := range nodes {
+	for _, n := range nodes.Value {
 		fmt.Fprintln(c.App.Writer, plain(n.Name))
 	}
 }

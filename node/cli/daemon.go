@@ -52,8 +52,14 @@ func (a *app) daemonOptions() node.Options {
 func (a *app) nodeOptions() node.Options {
 	o := a.settings.options()
 	o.Version = a.env.Build.Version
-	o.BuildTime, _ = time.Parse(time.RFC3339, a.env.Build.Time)
+	o.BuildTime = a.buildTime()
 	return o
+}
+
+// buildTime is zero where the binary does not carry it.
+func (a *app) buildTime() time.Time {
+	t, _ := time.Parse(time.RFC3339, a.env.Build.Time)
+	return t
 }
 
 func logger(w io.Writer, format string, level *slog.LevelVar) *slog.Logger {

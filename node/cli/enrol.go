@@ -207,26 +207,57 @@ func (a *app) startService(ctx context.Context, u service) error {
 
 // waitReady waits until the node itself says that it is Ready.
 func (a *app) waitReady(ctx context.Context, nodeID string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, errNotReadyInTime)
+	return a.waitReadyFor(ctx, nodeID, readyTimeout)
+}
+
+func (a *app) waitReadyFor(ctx context.Context, nodeID string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNotReadyInTime)
 	defer cancel()
-	conn := a.dialLocal()
-	defer conn.close()
+	conn, err := a.dialLocal()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	last := "it has not answered"
-	err := conn.untilNode(ctx, func(n topology.Node) bool {
+	err = untilNode(ctx, conn, func(n topology.Node) bool {
 		if n.ID != nodeID {
 			return false
 		}
-		last = "it is " + n.Status.Word()
+		now := "it is " + n.Status.Word()
 		if len(n.Reasons) > 0 {
-			last += " (" + n.Reasons.String() + ")"
+			now += " (" + n.Reasons.String() + ")"
 		}
-		return n.Status == topology.StatusReady || n.Status == topology.StatusPending
+		if now != last && n.Status != topology.StatusReady {
+			a.step(now)
+		}
+		last = now
+		return n.Status == topology.StatusReady
 	})
 	if errors.Is(context.Cause(ctx), errNotReadyInTime) {
-		return api.Unavailablef("the node runs, but was not Ready after %s: %s", readyTimeout, last).
+		return api.Unavailablef("the node runs, but was not Ready after %s: %s", limit, last).
 			WithHint("`piccolo status` and `piccolo check` say more; it goes on trying")
 	}
 	return err
+}
+
+// nameCluster says to which cluster a machine belongs whose daemon holds the
+// data directory; only that daemon can tell.
+func (a *app) nameCluster(ctx context.Context, err error) error {
+	if !errors.Is(err, node.ErrLocked) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, dialErr := a.dialLocal()
+	if dialErr != nil {
+		return err
+	}
+	defer conn.Close()
+	st, askErr := conn.Status(ctx)
+	if askErr != nil {
+		return err
+	}
+	return fmt.Errorf("%w: it runs as node %s of cluster %s", node.ErrMember, plain(st.Value.Self.Name), plain(st.Value.Cluster.Name))
 }
 
 var errNotReadyInTime = errors.New("not Ready in time")

@@ -49,8 +49,8 @@ func causes() []cause {
 	const check = "`piccolo check` shows every check, `piccolo check --fix` mends what is safe"
 	return []cause{
 		{node.ErrMember, api.KindConflict, "`piccolo status` shows it; `piccolo leave` and `piccolo reset` take this machine out of it"},
-		{node.ErrLocked, api.KindConflict, "stop the other one (systemctl stop piccolo), or choose another --data-dir, --run-dir and ports"},
-		{node.ErrNotMember, api.KindNotFound, "begin with `piccolo init` or `piccolo join MASTER --token T`"},
+		{node.ErrLocked, api.KindConflict, ""},
+		{node.ErrNotMember, api.KindNotFound, ""},
 		{node.ErrNotReady, api.KindUnavailable, check},
 		{readiness.ErrNotReady, api.KindUnavailable, check},
 		{auth.ErrBadToken, api.KindInvalid, "copy the token again, as a whole; `piccolo token create` on a master makes another"},

@@ -10,6 +10,8 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/node/api/client"
+	"piccolo.io/piccolo/node/api/feed"
 )
 
 func (a *app) eventsCommand() *ucli.Command {
@@ -24,17 +26,17 @@ func (a *app) eventsCommand() *ucli.Command {
 			if n := c.Int("limit"); n < 0 || n > api.MaxEvents {
 				return api.Invalidf("flag --limit: %d is out of bounds: use 0 to %d", n, api.MaxEvents)
 			}
-			return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
+			return a.ask(c, nil, func(c *ucli.Context, conn *client.HTTP, _ []string) error {
 				if c.Bool("follow") {
 					return a.followEvents(c, conn)
 				}
-				list, err := conn.events(c.Context, c.Int("limit"))
+				list, err := conn.Events(c.Context, c.Int("limit"))
 				if err != nil {
 					return err
 				}
-				a.markStale(conn)
-				return a.print(list, func(w io.Writer) {
-					for _, e := range list {
+				a.markStale(list.AsOf)
+				return a.print(list.Value, func(w io.Writer) {
+					for _, e := range list.Value {
 						a.eventLine(w, e)
 					}
 				})
@@ -48,20 +50,20 @@ func (a *app) eventLine(w io.Writer, e api.Event) {
 	if node == "" {
 		node = "cluster"
 	}
-	fmt.Fprintf(w, "%s  %-10s %-16s %s\n", a.paint(faint, e.At.Local().Format(time.DateTime)), plain(e.Kind), plain(node), plain(e.Message))
+	fmt.Fprintf(w, "%s  %-12s %-16s %s\n", a.paint(faint, e.At.Local().Format(time.DateTime)), plain(e.Kind), plain(node), plain(e.Message))
 }
 
 // followEvents prints the newest events and then each as it comes. The
 // stream's snapshot may hold more than --limit; only its end is printed.
-func (a *app) followEvents(c *ucli.Context, conn *conn) error {
+func (a *app) followEvents(c *ucli.Context, conn *client.HTTP) error {
 	var snapshot []api.Event
 	synced := false
-	err := conn.Watch(c.Context, []string{"event"}, func(ch change) error {
+	err := conn.Watch(c.Context, []string{feed.KindEvent}, "", func(ch feed.Change) error {
 		var e api.Event
 		switch ch.Type {
-		case "reset":
+		case feed.TypeReset:
 			snapshot, synced = nil, false
-		case "put":
+		case feed.TypePut:
 			if err := json.Unmarshal(ch.Object, &e); err != nil {
 				return fmt.Errorf("read event: %w", err)
 			}
@@ -69,7 +71,7 @@ func (a *app) followEvents(c *ucli.Context, conn *conn) error {
 				return a.followed(e)
 			}
 			snapshot = append(snapshot, e)
-		case "synced":
+		case feed.TypeSynced:
 			synced = true
 			if n := c.Int("limit"); n > 0 && len(snapshot) > n {
 				snapshot = snapshot[len(snapshot)-n:]

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -56,7 +55,7 @@ func (a *app) initCluster(c *ucli.Context) error {
 		Options: a.nodeOptions(), Name: d.name, Cluster: c.String("cluster"), Advertise: d.advertise, Labels: d.labels,
 	})
 	if err != nil {
-		return err
+		return a.nameCluster(c.Context, err)
 	}
 	return a.bringUp(c.Context, u, res.NodeID, func(took time.Duration) error {
 		return a.print(initAnswer{res, took.Seconds()}, func(w io.Writer) {
@@ -116,11 +115,8 @@ func (a *app) joinCluster(c *ucli.Context) error {
 		return err
 	}
 	res, err := a.machine.join(c.Context, o)
-	if errors.Is(err, node.ErrNotReady) {
-		return err
-	}
 	if err != nil {
-		return fmt.Errorf("join %s: %w", shorten(arg[0]), err)
+		return a.nameCluster(c.Context, err)
 	}
 	for _, w := range res.Warnings {
 		a.say("Warning: %s", plainLines(w))

@@ -32,12 +32,15 @@ func (a *app) leaveCommand() *ucli.Command {
 			if _, err := words(c); err != nil {
 				return err
 			}
-			conn := a.dialLocal()
-			defer conn.close()
+			conn, err := a.dialLocal()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
 			if err := a.confirm(c, "This node leaves its cluster; to come back it must join anew. Go on?"); err != nil {
 				return err
 			}
-			if err := conn.leave(c.Context); err != nil {
+			if err := conn.Leave(c.Context); err != nil {
 				return err
 			}
 			if err := a.disableService(c.Context); err != nil {

@@ -54,12 +54,12 @@ func (a *app) login(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.close()
-	st, err := conn.status(c.Context)
+	defer conn.Close()
+	st, err := conn.Status(c.Context)
 	if err != nil {
 		return err
 	}
-	return a.saveLogin(c.String("context"), savedContext{Server: server, Cluster: st.Cluster.Name, Token: token.Reveal()})
+	return a.saveLogin(c.String("context"), savedContext{Server: server, Cluster: st.Value.Cluster.Name, Token: token.Reveal()})
 }
 
 // saveLogin makes a context and the current one of it.

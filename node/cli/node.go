@@ -10,6 +10,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/node/api/client"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -19,8 +20,8 @@ func (a *app) nodeCommand() *ucli.Command {
 			Name: name, Usage: usage, ArgsUsage: "NODE", Description: examples("piccolo node " + name + " board-2"),
 			BashComplete: a.completeNodes,
 			Action: func(c *ucli.Context) error {
-				return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *conn, arg []string) error {
-					n, err := conn.patchNode(c.Context, arg[0], map[string]any{"status": want})
+				return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
+					n, err := conn.PatchNode(c.Context, arg[0], api.NodePatch{Status: &want})
 					return a.nodeDone(n, err, did)
 				})
 			},
@@ -51,13 +52,13 @@ func (a *app) nodeListCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "ls", Aliases: []string{"list"}, Usage: "list the nodes", Description: examples("piccolo node ls", "piccolo node ls -o wide"),
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
-				nodes, err := conn.nodes(c.Context)
+			return a.ask(c, nil, func(c *ucli.Context, conn *client.HTTP, _ []string) error {
+				nodes, err := conn.Nodes(c.Context)
 				if err != nil {
 					return err
 				}
-				a.markStale(conn)
-				return a.print(nodes, func(w io.Writer) { a.nodeTable(nodes).write(w) })
+				a.markStale(nodes.AsOf)
+				return a.print(nodes.Value, func(w io.Writer) { a.nodeTable(nodes.Value).write(w) })
 			})
 		},
 	}
@@ -123,13 +124,13 @@ func (a *app) nodeShowCommand() *ucli.Command {
 		Name: "show", Usage: "show one node", ArgsUsage: "NODE", Description: examples("piccolo node show board-2", "piccolo node show board-2 -o yaml"),
 		BashComplete: a.completeNodes,
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *conn, arg []string) error {
-				n, err := conn.node(c.Context, arg[0])
+			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
+				n, err := conn.Node(c.Context, arg[0])
 				if err != nil {
 					return err
 				}
-				a.markStale(conn)
-				return a.print(n, func(w io.Writer) { a.nodePage(w, n) })
+				a.markStale(n.AsOf)
+				return a.print(n.Value, func(w io.Writer) { a.nodePage(w, n.Value) })
 			})
 		},
 	}
@@ -189,9 +190,9 @@ func (a *app) nodeLabelCommand() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			labels := map[string]any{}
+			labels := map[string]*string{}
 			for k, v := range set {
-				labels[k] = v
+				labels[k] = &v
 			}
 			for _, k := range remove {
 				labels[k] = nil
@@ -200,8 +201,8 @@ func (a *app) nodeLabelCommand() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			defer conn.close()
-			n, err := conn.patchNode(c.Context, args[0], map[string]any{"labels": labels})
+			defer conn.Close()
+			n, err := conn.PatchNode(c.Context, args[0], api.NodePatch{Labels: labels})
 			if err != nil {
 				return err
 			}
@@ -218,14 +219,14 @@ func (a *app) nodeLogLevelCommand() *ucli.Command {
 		Description:  "LEVEL is debug, info, warn or error, or default for the cluster's.\n\n" + examples("piccolo node log-level board-2 debug", "piccolo node log-level board-2 default"),
 		BashComplete: a.completeNodes,
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, []string{"NODE", "LEVEL"}, func(c *ucli.Context, conn *conn, arg []string) error {
-				level := any(arg[1])
-				if arg[1] == "default" {
-					level = nil
-				} else if err := topology.ValidateLogLevel(arg[1]); err != nil {
+			return a.ask(c, []string{"NODE", "LEVEL"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
+				level := arg[1]
+				if level == "default" {
+					level = ""
+				} else if err := topology.ValidateLogLevel(level); err != nil {
 					return api.Invalidf("%w", err)
 				}
-				n, err := conn.patchNode(c.Context, arg[0], map[string]any{"log_level": level})
+				n, err := conn.PatchNode(c.Context, arg[0], api.NodePatch{LogLevel: &level})
 				return a.nodeDone(n, err, "logs at level "+arg[1])
 			})
 		},
@@ -238,15 +239,16 @@ func (a *app) nodeRemoveCommand() *ucli.Command {
 		Description: "Its certificate is worthless from then on; its containers run on.\n\n" + examples("piccolo node rm board-2", "piccolo node rm board-2 --yes"),
 		Flags:       []ucli.Flag{yesFlag()}, BashComplete: a.completeNodes,
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *conn, arg []string) error {
-				n, err := conn.node(c.Context, arg[0])
+			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
+				found, err := conn.Node(c.Context, arg[0])
 				if err != nil {
 					return err
 				}
+				n := found.Value
 				if err := a.confirm(c, fmt.Sprintf("Node %s (%s) is taken out of the cluster; to come back it must join anew. Go on?", plain(n.Name), n.ID)); err != nil {
 					return err
 				}
-				n, err = conn.removeNode(c.Context, n.ID)
+				n, err = conn.RemoveNode(c.Context, n.ID)
 				return a.nodeDone(n, err, "is being removed")
 			})
 		},

@@ -9,6 +9,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"piccolo.io/piccolo/node/api/client"
 	"piccolo.io/piccolo/node/workload"
 )
 
@@ -22,15 +23,16 @@ func (a *app) psCommand() *ucli.Command {
 			&ucli.BoolFlag{Name: "stats", Usage: "CPU and memory, asked from the nodes now"},
 		},
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, []string{"[NODE]"}, func(c *ucli.Context, conn *conn, arg []string) error {
-				list, err := conn.containers(c.Context, arg[0], c.Bool("stats"))
+			return a.ask(c, []string{"[NODE]"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
+				answer, err := conn.Containers(c.Context, arg[0], c.Bool("stats"))
 				if err != nil {
 					return err
 				}
+				list := answer.Value
 				if !c.Bool("all") {
 					list = alive(list)
 				}
-				a.markStale(conn)
+				a.markStale(answer.AsOf)
 				return a.print(list, func(w io.Writer) { a.containerTable(list, c.Bool("stats")).write(w) })
 			})
 		},

@@ -126,7 +126,6 @@ func (a *app) program() *ucli.App {
 		EnableBashCompletion: true, HideHelpCommand: true, DisableSliceFlagSeparator: true,
 		ExitErrHandler: func(*ucli.Context, error) {},
 		OnUsageError:   usageError,
-		Before:         a.before,
 	}
 	for _, s := range settingTable() {
 		p.Flags = append(p.Flags, s.flag())
@@ -137,21 +136,29 @@ func (a *app) program() *ucli.App {
 		a.loginCommand(), a.contextCommand(),
 		a.versionCommand(), a.completionCommand(),
 	}
-	finish(p.Commands)
+	a.finish(p.Commands)
 	return p
 }
 
-// finish gives every command what they all have.
-func finish(commands []*ucli.Command) {
+// finish gives every command what they all have. The settings are resolved
+// when a command is about to act: its help does not need them.
+func (a *app) finish(commands []*ucli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = usageError
-		finish(c.Subcommands)
+		if act := c.Action; act != nil {
+			c.Action = func(c *ucli.Context) error {
+				if err := a.resolve(c); err != nil {
+					return err
+				}
+				return act(c)
+			}
+		}
+		a.finish(c.Subcommands)
 	}
 }
 
-// before resolves the settings before any command runs.
-func (a *app) before(c *ucli.Context) error {
+func (a *app) resolve(c *ucli.Context) error {
 	s, err := resolve(func(name string) (string, bool) { return c.String(name), c.IsSet(name) }, a.env.Lookup)
 	if err != nil && tolerant(c) {
 		// What only prints something works whatever the file says.
@@ -167,8 +174,7 @@ func (a *app) before(c *ucli.Context) error {
 
 // tolerant reports whether the command needs no settings.
 func tolerant(c *ucli.Context) bool {
-	name := c.Args().First()
-	return name == "version" || name == "completion"
+	return c.Command.Name == "version" || c.Command.Name == "completion"
 }
 
 func usageError(c *ucli.Context, err error, _ bool) error {

@@ -9,6 +9,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/node/api/client"
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/topology"
 )
@@ -18,15 +19,16 @@ func (a *app) statusCommand() *ucli.Command {
 		Name: "status", Usage: "show how the cluster and this node stand",
 		Description: "Answers on every node, with no master too; what is not live is marked.\n\n" + examples("piccolo status", "piccolo status -o json"),
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
-				st, err := conn.status(c.Context)
+			return a.ask(c, nil, func(c *ucli.Context, conn *client.HTTP, _ []string) error {
+				answer, err := conn.Status(c.Context)
 				if err != nil {
 					return err
 				}
-				if conn.asOf == nil {
-					conn.asOf = st.AsOf
+				st := answer.Value
+				if answer.AsOf == nil {
+					answer.AsOf = st.AsOf
 				}
-				a.markStale(conn)
+				a.markStale(answer.AsOf)
 				return a.print(st, func(w io.Writer) { a.statusPage(w, st) })
 			})
 		},
@@ -34,7 +36,7 @@ func (a *app) statusCommand() *ucli.Command {
 }
 
 // ask checks the arguments and lets do talk to the chosen server.
-func (a *app) ask(c *ucli.Context, names []string, do func(*ucli.Context, *conn, []string) error) error {
+func (a *app) ask(c *ucli.Context, names []string, do func(*ucli.Context, *client.HTTP, []string) error) error {
 	args, err := words(c, names...)
 	if err != nil {
 		return err
@@ -43,20 +45,20 @@ func (a *app) ask(c *ucli.Context, names []string, do func(*ucli.Context, *conn,
 	if err != nil {
 		return err
 	}
-	defer conn.close()
+	defer conn.Close()
 	return do(c, conn, args)
 }
 
 // markStale says on stderr that an answer is not live.
-func (a *app) markStale(c *conn) {
-	if c.asOf != nil {
-		a.say("as of %s (%s): no master is reachable from there, this is what it knew last", c.asOf.Local().Format(time.DateTime), ago(*c.asOf, a.now()))
+func (a *app) markStale(asOf *time.Time) {
+	if asOf != nil {
+		a.say("as of %s (%s): no master is reachable from there, this is what it knew last", asOf.Local().Format(time.DateTime), ago(*asOf, a.now()))
 	}
 }
 
 func (a *app) statusPage(w io.Writer, st api.Status) {
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(w, "%-14s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("Cluster", "%s (%s)", a.paint(bold, plain(st.Cluster.Name)), orDash(string(st.Cluster.Type)))
 	line("Nodes", "%s", a.nodeCounts(st.Nodes))

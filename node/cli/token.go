@@ -8,6 +8,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/node/api/client"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -35,8 +36,8 @@ func (a *app) tokenCreateCommand() *ucli.Command {
 			if role := topology.Role(c.String("role")); c.IsSet("role") && !role.Valid() {
 				return api.Invalidf("flag --role: %q is not a role: use sub or master", shorten(string(role)))
 			}
-			return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
-				t, err := conn.createToken(c.Context, api.TokenRequest{
+			return a.ask(c, nil, func(c *ucli.Context, conn *client.HTTP, _ []string) error {
+				t, err := conn.CreateToken(c.Context, api.TokenRequest{
 					Role: topology.Role(c.String("role")), TTL: topology.Duration(c.Duration("ttl")), Description: c.String("description"),
 				})
 				if err != nil {
@@ -55,8 +56,8 @@ func (a *app) tokenListCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "ls", Aliases: []string{"list"}, Usage: "list the join tokens", Description: examples("piccolo token ls"),
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
-				list, err := conn.tokens(c.Context)
+			return a.ask(c, nil, func(c *ucli.Context, conn *client.HTTP, _ []string) error {
+				list, err := conn.Tokens(c.Context)
 				if err != nil {
 					return err
 				}
@@ -84,8 +85,8 @@ func (a *app) tokenRemoveCommand() *ucli.Command {
 		Name: "rm", Aliases: []string{"remove"}, Usage: "make a join token worthless", ArgsUsage: "ID",
 		Description: "Nodes that joined with it stay.\n\n" + examples("piccolo token rm abcdefghij"),
 		Action: func(c *ucli.Context) error {
-			return a.ask(c, []string{"ID"}, func(c *ucli.Context, conn *conn, arg []string) error {
-				if err := conn.deleteToken(c.Context, arg[0]); err != nil {
+			return a.ask(c, []string{"ID"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
+				if err := conn.DeleteToken(c.Context, arg[0]); err != nil {
 					return err
 				}
 				return a.print(done{"removed"}, func(w io.Writer) { fmt.Fprintf(w, "Token %s is removed.\n", plain(arg[0])) })

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"piccolo.io/piccolo/node/api"
+	"piccolo.io/piccolo/node/api/client"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -23,13 +24,13 @@ func (a *app) topologyCommand() *ucli.Command {
 			{
 				Name: "show", Usage: "show name, type, nodes and configuration", Description: examples("piccolo topology show", "piccolo topology show -o yaml"),
 				Action: func(c *ucli.Context) error {
-					return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
-						t, err := conn.topology(c.Context)
+					return a.ask(c, nil, func(c *ucli.Context, conn *client.HTTP, _ []string) error {
+						t, err := conn.Topology(c.Context)
 						if err != nil {
 							return err
 						}
-						a.markStale(conn)
-						return a.print(t, func(w io.Writer) { topologyPage(w, t) })
+						a.markStale(t.AsOf)
+						return a.print(t.Value, func(w io.Writer) { topologyPage(w, t.Value) })
 					})
 				},
 			},
@@ -79,8 +80,8 @@ func (a *app) applyTopology(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.ask(c, nil, func(c *ucli.Context, conn *conn, _ []string) error {
-		t, err := conn.putTopology(c.Context, t)
+	return a.ask(c, nil, func(c *ucli.Context, conn *client.HTTP, _ []string) error {
+		t, err := conn.PutTopology(c.Context, t)
 		if err != nil {
 			return err
 		}

@@ -117,14 +117,6 @@ func (mo *monitor) suspect(id, witness string) {
 // Lost is gossip's word that a node is gone.
 func (m *Master) Lost(id string) { m.monitor.suspect(id, "gossip") }
 
-// Seen is gossip's word that a node is there. A lost node that still has a
-// session is asked through it, and is back when it answers.
-func (m *Master) Seen(id string) {
-	if r, ok := m.nodes.get(id); ok && r.Value.Reasons.Has(topology.ReasonUnreachable) {
-		m.monitor.suspect(id, "gossip")
-	}
-}
-
 // sessionEnded is the cheap witness's word. A node that was told to leave has
 // let go.
 func (mo *monitor) sessionEnded(id string) { mo.suspect(id, "session") }
@@ -154,6 +146,9 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 	if s.witness == "lease" {
 		mo.leaseExpired(ctx, n)
 		return
+	}
+	if n.Reasons.Has(topology.ReasonUnreachable) {
+		return // known already
 	}
 	switch err := mo.m.o.Prober.Reach(ctx, n.ID, gossipAddr(n)); {
 	case err == nil:

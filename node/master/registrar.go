@@ -80,6 +80,9 @@ func (m *Master) create(ctx context.Context, r workload.Registration) (topology.
 	if err := m.checkToken(ctx, r); err != nil {
 		return topology.Node{}, err
 	}
+	if r.Role == topology.RoleMaster {
+		return topology.Node{}, fmt.Errorf("%w: this version has one master, the node that made the cluster: join as a sub", topology.ErrInvalid)
+	}
 	for _, other := range m.nodes.all() {
 		if other.Value.Name == r.Name {
 			return topology.Node{}, fmt.Errorf("%w: the name %q belongs to another node (%s, %s): choose one with --name", store.ErrExists, r.Name, other.Key, other.Value.IP)

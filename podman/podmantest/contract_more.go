@@ -101,13 +101,12 @@ func (c *contract) killed(t *testing.T) {
 	if _, err := c.e.Version(c.context(t)); !errors.Is(err, podman.ErrRefused) || podman.Hint(err) == "" {
 		t.Errorf("Version of a dead Podman: %v", err)
 	}
-	n = w.Count()
+	n, began = w.Count(), time.Now()
 	c.h.Service(t, ServiceStart)
-	began = time.Now()
 	s, at = w.After(t, n, "the container to be seen again, the same process", Sees(id, func(c podman.Container) bool {
 		return c.State == podman.StateRunning && c.PID == web.PID
 	}))
-	t.Logf("service started → full snapshot: %s", at.Sub(began).Round(time.Millisecond))
+	t.Logf("command to start the service → full snapshot: %s", at.Sub(began).Round(time.Millisecond))
 	if len(s.Containers) != 1 || s.Err != nil || s.Version == "" {
 		t.Errorf("after the restart: %+v", s)
 	}

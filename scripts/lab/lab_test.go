@@ -130,6 +130,20 @@ func TestFreezeThawKill(t *testing.T) {
 	b.Thaw("sleep")
 	state("S")
 
+	// A caller that waits for its command goes on waiting, and gets its exit code.
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.TryExec(t.Context(), "sh", "-c", "tail -f /dev/null; exit 9")
+		done <- err
+	}()
+	l.Eventually(10*time.Second, "tail runs", func() error { return b.hasProcess("tail -f", true) })
+	b.Freeze("dash")
+	b.Thaw("dash")
+	b.Kill("tail")
+	if err := <-done; exitCode(err) != 9 {
+		t.Errorf("a command that was frozen and thawed: %v, want exit code 9", err)
+	}
+
 	b.Freeze(WholeBoard)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

@@ -41,7 +41,7 @@ func reaches(t *testing.T, from, to *Board, want bool) {
 // heard counts the pings that reached the board.
 func (b *Board) heard() int {
 	b.lab.t.Helper()
-	n, err := strconv.Atoi(strings.TrimSpace(b.Exec("awk", `/^Icmp: [0-9]/ { print $9 }`, "/proc/net/snmp")))
+	n, err := strconv.Atoi(strings.TrimSpace(b.Exec("awk", `/^Icmp: [0-9]/ { print $10 }`, "/proc/net/snmp")))
 	if err != nil {
 		b.lab.t.Fatalf("pings heard by %s: %v", b.Name, err)
 	}

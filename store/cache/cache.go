@@ -41,10 +41,10 @@ type Options struct {
 
 func (o Options) validate() error {
 	if !filepath.IsAbs(o.Dir) {
-		return fmt.Errorf("Dir %q: want an absolute path: %w", o.Dir, ErrInvalid)
+		return fmt.Errorf("option Dir %q: want an absolute path: %w", o.Dir, ErrInvalid)
 	}
 	if o.MaxBytes < 1 || o.MaxBytes > 1<<30 {
-		return fmt.Errorf("MaxBytes %d: want 1 byte to 1 GiB: %w", o.MaxBytes, ErrInvalid)
+		return fmt.Errorf("option MaxBytes %d: want 1 byte to 1 GiB: %w", o.MaxBytes, ErrInvalid)
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func New(opts Options) (*Cache, error) {
 		opts.MaxBytes = 16 << 20
 	}
 	if err := opts.validate(); err != nil {
-		return nil, fmt.Errorf("cache options: %w", err)
+		return nil, fmt.Errorf("make cache: %w", err)
 	}
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open cache %s: %w", opts.Dir, err)

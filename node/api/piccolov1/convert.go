@@ -333,7 +333,7 @@ func (x *Platform) platform() topology.Platform {
 }
 
 // count writes a number that is never negative; a negative one is 0.
-func count(n int) uint32 { return uint32(min(max(n, 0), math.MaxUint32)) }
+func count(n int) uint32 { return uint32(min(uint64(max(n, 0)), math.MaxUint32)) }
 
 func port(field string, p uint32) (int, error) {
 	if p > 65535 {

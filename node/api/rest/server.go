@@ -104,6 +104,8 @@ type Server struct {
 	streams, base       context.Context
 	endStreams, endBase context.CancelFunc
 	active              sync.WaitGroup
+	// head is headerTimeout, shorter in tests.
+	head time.Duration
 }
 
 // New checks the options and binds the listeners. Either Run or Close must
@@ -113,7 +115,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	s := &Server{o: o}
+	s := &Server{o: o, head: headerTimeout}
 	s.base, s.endBase = context.WithCancel(context.Background())
 	s.streams, s.endStreams = context.WithCancel(s.base)
 	var err error
@@ -204,7 +206,7 @@ func (s *Server) shutdown(srv *http.Server) {
 func (s *Server) httpServer() *http.Server {
 	return &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: s.head,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		// Handshakes that fail and the like: anybody can cause them.

@@ -184,7 +184,7 @@ not_running() { ! running; }
 # The board's processes and their mounts are gone; what is left is its network namespace and its files.
 board_dead() {
   cgroup_kill "$B"
-  rm -f "$D/init.pid" "$D/outer.pid" "$D/up"
+  rm -f "$D/init.pid" "$D/outer.pid" "$D/up" "$D/frozen"
   wait_until 20 "$B's disks are free" disks_free "$B"
   cgroup_remove "$B"
 }
@@ -226,7 +226,8 @@ cmd_exec() {
   if [[ $(<"$D/base") == host ]]; then board_env+=("${host_env[@]}"); fi
   local enter=(nsenter -t "$(<"$D/init.pid")" -m -u -i -n -p -C -- env -i "${board_env[@]}" TERM="${TERM:-dumb}")
   if [[ $detach ]]; then
-    spawn "$D/console.log" "${enter[@]}" sh -c "$join_board"' && exec "$@"' sh "$@"
+    # It becomes a child of the board's init, as a daemon does.
+    "${enter[@]}" sh -c "$join_board"' && setsid "$@" &' sh "$@" </dev/null >>"$D/console.log" 2>&1
   else
     # nsenter forks to enter the pid namespace: the command must not outlive it when a caller kills it.
     exec "${enter[@]}" sh -c "$join_board"' && exec setpriv --pdeathsig TERM -- "$@"' sh "$@"

@@ -49,6 +49,11 @@ cgroup_procs() {
   find "$dir" -name cgroup.procs -exec cat {} + 2>/dev/null || true
 }
 
+# The pids of whoever else holds a board's disks: an nsenter that waits, from outside, for its command in there.
+disk_holders() {
+  { grep -sl " $LAB/boards/${1:+$1/}" /proc/[0-9]*/mountinfo || true; } | cut -d/ -f3
+}
+
 # cgroup_enter BOARD: moves this (sub)shell, and so what it starts, into the board's cgroups.
 cgroup_enter() {
   local root leaf=
@@ -87,7 +92,7 @@ cgroup_thaw() {
 # cgroup_kill [BOARD]: kill -9 until nothing is left. Frozen processes die when they are thawed.
 cgroup_kill() {
   local pids deadline=$((SECONDS + 20))
-  while pids=$(cgroup_procs "${1:-}") && [[ $pids ]]; do
+  while pids=$(cgroup_procs "${1:-}" && disk_holders "${1:-}") && [[ $pids ]]; do
     # shellcheck disable=SC2086 # a list of numbers
     kill -9 $pids 2>/dev/null || true
     local board

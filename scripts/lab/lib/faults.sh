@@ -45,6 +45,12 @@ cmd_thaw() {
     rm -f "$D/frozen"
   else
     signal_named CONT "${2:-piccolo}"
+    # The nsenter of a `lab exec` stopped together with its command.
+    local pid parent
+    for pid in $(pids_named "${2:-piccolo}"); do
+      parent=$(awk '/^PPid:/ { print $2 }' "/proc/$pid/status")
+      if [[ $(cat "/proc/$parent/comm" 2>/dev/null) == nsenter ]]; then kill -s CONT "$parent"; fi
+    done
   fi
 }
 
