@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// follower is one reader's queue. Its bound is one presence event and one conflict per known node: a newer event
+// follower is one reader's queue. Its bound is one presence event, one conflict and one silence per known node: a newer event
 // takes the place of an older one of the same node that hasn't been read.
 type follower struct {
 	ready chan struct{} // capacity 1
@@ -17,15 +17,19 @@ type follower struct {
 	held  map[slot]Event
 }
 
+// slot is a place in the queue: one for presence (kind 0), one each for a conflict and a silence.
 type slot struct {
-	id       string
-	conflict bool
+	id   string
+	kind Kind
 }
 
 func (f *follower) put(e Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := slot{e.Member.ID, e.Kind == Conflict}
+	s := slot{id: e.Member.ID}
+	if e.Kind == Conflict || e.Kind == Silent {
+		s.kind = e.Kind
+	}
 	old, waiting := f.held[s]
 	if !waiting {
 		f.order = append(f.order, s)

@@ -57,6 +57,9 @@ const (
 	// Conflict: two machines answer to one id, each was asked and each answered. Member is the one that the mesh
 	// holds, Other the address of the second.
 	Conflict
+	// Silent: the member's beats have stopped coming, which memberlist will take seconds to notice. Its state is still
+	// Alive. Only told to the nodes that it beats for ([Mesh.SetWatchers]). Confirm with [Mesh.Reach] before acting.
+	Silent
 )
 
 func (k Kind) String() string {
@@ -71,6 +74,8 @@ func (k Kind) String() string {
 		return "left"
 	case Conflict:
 		return "conflict"
+	case Silent:
+		return "silent"
 	}
 	return "unknown"
 }

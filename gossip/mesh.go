@@ -30,6 +30,7 @@ type Mesh struct {
 	opts  Options
 	tune  tuning
 	view  *view
+	beats *beats
 	ready chan struct{}
 	began atomic.Bool
 	run   atomic.Pointer[running]
@@ -85,7 +86,7 @@ func New(o Options) (*Mesh, error) {
 		return nil, err
 	}
 	m := &Mesh{
-		opts: o, tune: o.Profile.tuning(), view: newView(o.ID),
+		opts: o, tune: o.Profile.tuning(), view: newView(o.ID), beats: newBeats(o.Profile.tuning()),
 		ready:       make(chan struct{}),
 		metaChanged: make(chan struct{}, 1),
 		redialNow:   make(chan struct{}, 1),
@@ -192,6 +193,8 @@ func (m *Mesh) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.announce(ctx, r) })
 	wg.Go(func() { m.judgeTwins(ctx) })
+	wg.Go(func() { m.beats.send(ctx, m.opts.ID, r) })
+	wg.Go(func() { m.beats.listen(ctx, m.view.silent) })
 	m.redial(ctx, r)
 	wg.Wait()
 	m.stop(r)

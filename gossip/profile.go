@@ -31,6 +31,8 @@ type tuning struct {
 	stream      time.Duration // limit of one TCP exchange
 	packet      int           // bytes per UDP packet
 	redialMax   time.Duration // longest pause between two dials of an address that is not seen alive
+	beat        time.Duration // between two beats to the watchers
+	silence     time.Duration // without a beat, after which a watcher tells Silent
 }
 
 // DESIGN.md beside this file has the measurements behind the numbers.
@@ -38,13 +40,13 @@ func (p Profile) tuning() tuning {
 	switch p {
 	case ProfileWiFi:
 		return tuning{400 * time.Millisecond, 200 * time.Millisecond, 4, 2, 100 * time.Millisecond,
-			30 * time.Second, 3 * time.Second, 1400, 5 * time.Second}
+			30 * time.Second, 3 * time.Second, 1400, 5 * time.Second, 500 * time.Millisecond, 2 * time.Second}
 	case ProfileWAN:
 		return tuning{1500 * time.Millisecond, 600 * time.Millisecond, 4, 3, 250 * time.Millisecond,
-			60 * time.Second, 8 * time.Second, 1200, 15 * time.Second}
+			60 * time.Second, 8 * time.Second, 1200, 15 * time.Second, 2 * time.Second, 7 * time.Second}
 	default:
-		return tuning{120 * time.Millisecond, 60 * time.Millisecond, 2, 2, 50 * time.Millisecond,
-			30 * time.Second, 2 * time.Second, 1400, 5 * time.Second}
+		return tuning{time.Second, 75 * time.Millisecond, 3, 2, 500 * time.Millisecond,
+			30 * time.Second, 2 * time.Second, 1400, 5 * time.Second, 200 * time.Millisecond, 500 * time.Millisecond}
 	}
 }
 

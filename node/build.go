@@ -102,7 +102,7 @@ func (d *daemon) buildAgent(ctx context.Context) error {
 	}
 	identity := agent.Identity{
 		ID: d.m.ID, Name: d.m.Name, Role: d.m.Role, ClusterID: d.m.ClusterID, GossipPort: d.m.GossipPort, APIPort: d.m.APIPort,
-		Version: d.o.Version, MachineID: machineID("/"), Instance: d.instance, DataDir: d.dir.path, Platform: platform(ctx),
+		Version: d.o.Version, MachineID: machineID("/"), Instance: d.instance, DataDir: d.dir.path, Platform: platform(),
 	}
 	masters := d.m.Masters
 	if d.m.Fixed || d.m.Role == topology.RoleMaster {

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 
+	"piccolo.io/piccolo/node/pki"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -124,16 +126,24 @@ func (d *dataDir) writeJSON(name string, value any) error {
 	return d.write(name, append(b, '\n'))
 }
 
-// write replaces a private file at once or not at all.
+// write replaces a private file at once or not at all, and returns when a
+// power cut can no longer undo it.
 func (d *dataDir) write(name string, b []byte) error {
 	if err := renameio.WriteFile(d.join(name), b, 0o600, renameio.WithStaticPermissions(0o600), renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("write %s: %w", d.join(name), err)
+	}
+	folder, err := os.Open(d.path)
+	if err == nil {
+		err = errors.Join(folder.Sync(), folder.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", d.join(name), err)
 	}
 	return nil
 }
 
-// clear removes everything but the lock, node.json first: from then on the
-// node belongs to nothing, whatever happens to the power.
+// clear removes everything that is piccolo's but the lock, node.json first:
+// from then on the node belongs to nothing, whatever happens to the power.
 func (d *dataDir) clear() error {
 	if err := os.Remove(d.join(memberFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("clear data directory: %w", err)
@@ -143,7 +153,7 @@ func (d *dataDir) clear() error {
 		return fmt.Errorf("clear data directory: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() == lockFile || e.Name() == "lost+found" {
+		if e.Name() == lockFile || !ownFile(e.Name()) {
 			continue
 		}
 		if err := os.RemoveAll(d.join(e.Name())); err != nil {
@@ -163,24 +173,40 @@ func (d *dataDir) fresh() error {
 	case !errors.Is(err, ErrNotMember):
 		return err
 	}
-	entries, err := os.ReadDir(d.path)
-	if err != nil {
-		return fmt.Errorf("read data directory: %w", err)
-	}
-	for _, e := range entries {
-		if !ownFile(e.Name()) {
-			return fmt.Errorf("data directory %s holds %q, which is not piccolo's: choose an empty directory with --data-dir", d.path, e.Name())
-		}
+	// init and join never start the store, so its data belongs to a cluster.
+	if _, err := os.Lstat(d.join(etcdDir)); err == nil {
+		return fmt.Errorf("data directory %s holds the data of a cluster, but %s is missing: bring that file back, or `piccolo reset` to lose the data", d.path, memberFile)
 	}
 	return d.clear()
 }
 
-// ownFile reports whether init or join may have written the name.
+// ownFile reports whether a node may have written the name. What lies in the
+// directory beside that is somebody else's and is never touched.
 func ownFile(name string) bool {
+	// A file that is being replaced has a "." before its name and digits after
+	// it until it is whole.
+	if rest, hidden := strings.CutPrefix(name, "."); hidden {
+		name = strings.TrimRight(rest, "0123456789")
+	}
 	switch name {
 	case lockFile, memberFile, gossipFile, storeKey, seedFile, clockFile, cacheDir, etcdDir, AdminTokenName,
-		"node.key", "node.crt", "ca.crt", "ca.key", "lost+found":
+		pki.NodeKeyFile, pki.NodeCrtFile, pki.CACrtFile, pki.CAKeyFile:
 		return true
 	}
-	return filepath.Ext(name) == ".tmp" || name[0] == '.'
+	return false
+}
+
+// foreign refuses a directory in which something lies that is not piccolo's.
+// It changes nothing, and a directory that is not there is fine.
+func foreign(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read data directory: %w", err)
+	}
+	for _, e := range entries {
+		if !ownFile(e.Name()) && e.Name() != "lost+found" {
+			return fmt.Errorf("data directory %s holds %q, which is not piccolo's: choose an empty directory with --data-dir", path, e.Name())
+		}
+	}
+	return nil
 }

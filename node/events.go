@@ -31,7 +31,7 @@ func (d *daemon) apply(p workload.Plan) error {
 // see takes a new view: the mesh is told whom it should know, and a sub's own
 // watchers what changed.
 func (d *daemon) see(v workload.View) {
-	var peers []netip.AddrPort
+	var peers, masters []netip.AddrPort
 	nodes := map[string]any{}
 	for _, n := range v.Nodes {
 		nodes[n.ID] = n
@@ -40,8 +40,11 @@ func (d *daemon) see(v workload.View) {
 			continue
 		}
 		peers = append(peers, netip.AddrPortFrom(addr, uint16(n.GossipPort)))
+		if n.Role == topology.RoleMaster {
+			masters = append(masters, peers[len(peers)-1])
+		}
 	}
-	if err := d.mesh.SetPeers(peers); err != nil {
+	if err := errors.Join(d.mesh.SetPeers(peers), d.mesh.SetWatchers(masters)); err != nil {
 		d.o.Logger.Warn("gossip peers not taken", "error", err)
 	}
 	if d.master == nil {
@@ -82,7 +85,7 @@ func (d *daemon) rekey(k workload.Keyring) {
 // removed: the cluster no longer wants this node. Its work goes on until a
 // person decides; the socket tells why.
 func (d *daemon) removed(reason string) {
-	d.o.Logger.Error("this node was removed from its cluster", "reason", reason, "hint", "`piccolo reset`, then join it anew")
+	d.o.Logger.Error("this node was removed from its cluster", "reason", reason, "hint", "`systemctl stop piccolo`, `piccolo reset`, then join it anew")
 	d.o.Status("removed from the cluster: " + reason)
 }
 
@@ -102,6 +105,10 @@ func (d *daemon) observeTime(t time.Time) {
 func (d *daemon) heard(e gossip.Event) {
 	isMaster := e.Member.Meta.Role == string(topology.RoleMaster)
 	switch e.Kind {
+	case gossip.Silent:
+		if d.master != nil {
+			d.master.Lost(e.Member.ID)
+		}
 	case gossip.Died, gossip.Departed:
 		if d.master != nil {
 			d.master.Lost(e.Member.ID)

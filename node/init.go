@@ -38,6 +38,9 @@ func initialize(ctx context.Context, o InitOptions) (_ InitResult, err error) {
 		return InitResult{}, err
 	}
 	o.Options = o.withDefaults()
+	if err := foreign(o.DataDir); err != nil {
+		return InitResult{}, err
+	}
 	dir, err := openDataDir(o.DataDir)
 	if err != nil {
 		return InitResult{}, err
@@ -178,7 +181,7 @@ func (o InitOptions) seed(ctx context.Context, dir *dataDir, m Membership, now t
 	}
 	n := topology.Node{
 		ID: m.ID, Name: m.Name, IP: m.Address, Role: m.Role, CreatedAt: now, Labels: labels, Version: o.Version,
-		Platform: platform(ctx), GossipPort: m.GossipPort, APIPort: m.APIPort, MachineID: machineID("/"),
+		Platform: platform(), GossipPort: m.GossipPort, APIPort: m.APIPort, MachineID: machineID("/"),
 	}
 	for _, signal := range []topology.Signal{topology.SignalRequested, topology.SignalApproved} {
 		if n, err = topology.Apply(n, signal, nil, now); err != nil {

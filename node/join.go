@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +49,9 @@ func join(ctx context.Context, o JoinOptions) (_ JoinResult, err error) {
 	o.Options = o.withDefaults()
 	if known, err := readMembership(o.DataDir); err == nil && known.Fingerprint == token.Fingerprint {
 		return JoinResult{NodeID: known.ID, Name: known.Name, Cluster: known.Cluster, Role: known.Role, Master: o.Master, Already: true}, nil
+	}
+	if err := foreign(o.DataDir); err != nil {
+		return JoinResult{}, err
 	}
 	_, statErr := os.Stat(o.DataDir)
 	created := errors.Is(statErr, os.ErrNotExist)
@@ -265,7 +269,7 @@ func (e *enrolment) registration(ctx context.Context, csr []byte, report readine
 	host, _ := os.Hostname()
 	r := workload.Registration{
 		NodeID: e.m.ID, Name: e.m.Name, Hostname: host, IP: e.m.Address, Role: e.m.Role, Token: e.token.Reveal(), CSR: csr,
-		Platform: platform(ctx), Labels: e.o.Labels, Version: e.o.Version, MachineID: machineID("/"),
+		Platform: platform(), Labels: e.o.Labels, Version: e.o.Version, MachineID: machineID("/"),
 		GossipPort: e.m.GossipPort, APIPort: e.m.APIPort, Time: e.clock.Now(),
 	}
 	for _, res := range report.Results {
@@ -342,7 +346,11 @@ func warnings(r readiness.Report) []string {
 // daemon runs on the data directory. What else lies there stays.
 func Reset(_ context.Context, o Options) (err error) {
 	o = o.withDefaults()
-	if _, err := os.Stat(o.DataDir); errors.Is(err, os.ErrNotExist) {
+	entries, err := os.ReadDir(o.DataDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("reset node: read data directory: %w", err)
+	}
+	if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return ownFile(e.Name()) }) {
 		return nil
 	}
 	dir, err := openDataDir(o.DataDir)

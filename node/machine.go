@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,7 +13,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/shirou/gopsutil/v3/host"
+	"golang.org/x/sys/unix"
 
 	"piccolo.io/piccolo/topology"
 )
@@ -36,10 +35,11 @@ func machineID(root string) string {
 }
 
 // platform describes what this binary runs on.
-func platform(ctx context.Context) topology.Platform {
+func platform() topology.Platform {
 	p := topology.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH, Variant: armVariant()}
-	if kernel, err := host.KernelVersionWithContext(ctx); err == nil {
-		p.Kernel = kernel
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		p.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
 	if b, err := os.ReadFile("/sys/firmware/devicetree/base/model"); err == nil {
 		p.Model = string(bytes.Trim(b, "\x00 \n"))

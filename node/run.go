@@ -22,7 +22,7 @@ import (
 
 // aliveInterval between two signs that the daemon's own loops turn. systemd's
 // watchdog must allow several of them.
-const aliveInterval = 2 * time.Second
+const aliveInterval = 4 * time.Second
 
 // settleTime after the start the daemon gives back what only the start needed.
 const settleTime = 20 * time.Second

@@ -80,7 +80,7 @@ func (u *uplinks) comeBack(ctx context.Context, address string) error {
 		ip = link.Own
 	}
 	a, err := link.Register(ctx, workload.Registration{
-		NodeID: u.m.ID, Name: u.m.Name, IP: ip, Role: u.m.Role, CSR: csr, Platform: platform(ctx), Version: u.ver,
+		NodeID: u.m.ID, Name: u.m.Name, IP: ip, Role: u.m.Role, CSR: csr, Platform: platform(), Version: u.ver,
 		MachineID: machineID("/"), GossipPort: u.m.GossipPort, APIPort: u.m.APIPort, Time: u.clock.Now(),
 	})
 	if err != nil {

@@ -118,7 +118,7 @@ type Agent struct {
 	o       Options
 	figures *figures
 	wake    struct {
-		report, plan, heartbeat, connect, check chan struct{}
+		report, plan, heartbeat, interval, connect, check chan struct{}
 	}
 
 	mu         sync.Mutex
@@ -135,6 +135,10 @@ type Agent struct {
 	reportSeq  uint64
 	raised     map[string]time.Time // alert id → when it was raised
 	resources  topology.Resources
+
+	// kept is the view as it is on disk, without its time. Only the goroutine
+	// of the session uses it.
+	kept workload.View
 }
 
 // New checks the options and loads the plan and the view that the node kept.
@@ -175,7 +179,7 @@ func New(o Options) (*Agent, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{o: o, raised: map[string]time.Time{}, figures: newFigures(o.Identity.DataDir, o.Now)}
-	for _, c := range []*chan struct{}{&a.wake.report, &a.wake.plan, &a.wake.heartbeat, &a.wake.connect, &a.wake.check} {
+	for _, c := range []*chan struct{}{&a.wake.report, &a.wake.plan, &a.wake.heartbeat, &a.wake.interval, &a.wake.connect, &a.wake.check} {
 		*c = make(chan struct{}, 1)
 	}
 	a.standing = Standing{Mode: ModeOffline, Reason: "no master has been reached yet", Since: o.Now()}
@@ -183,11 +187,15 @@ func New(o Options) (*Agent, error) {
 	return a, a.recall()
 }
 
-// Run works until ctx ends, or until the cluster has removed the node. It
-// obeys the plan from the disk before it looks for a master.
+// Run works until ctx ends. It obeys the plan from the disk before it looks
+// for a master, and looks for none any more once the cluster has removed the
+// node.
 func (a *Agent) Run(ctx context.Context) error {
 	if a.plan.Revision > 0 {
-		a.obey(a.plan)
+		if err := a.obey(a.plan); err != nil {
+			a.o.Logger.Error("the kept plan is not obeyed", "revision", a.plan.Revision, "error", err)
+			a.plan, a.standing.ApplyError = workload.Plan{}, err.Error() // a master sends it again
+		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -51,7 +51,7 @@ func (a *Agent) stayConnected(ctx context.Context) error {
 			return nil
 		case errors.Is(err, topology.ErrRemoved):
 			a.stand(ModeRemoved, "", err.Error())
-			a.o.OnRemoved(err.Error())
+			a.o.OnRemoved(a.Standing().Reason)
 			return nil
 		}
 		a.stand(ModeOffline, "", err.Error())
@@ -92,13 +92,21 @@ func (a *Agent) session(ctx context.Context, master string) error {
 		own = a.o.Identity.Advertise
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	s := &session{a: a, link: link, master: master, attached: make(chan struct{}), answers: make(chan workload.Answer, maxAnswers)}
+	s := &session{a: a, link: link, master: master, attached: make(chan struct{}), removed: make(chan struct{}, 1), answers: make(chan workload.Answer, maxAnswers)}
 	g.Go(func() error {
 		err := link.Attach(ctx, a.hello(own), func(n workload.Notice) { s.notice(ctx, n) }, s.answers)
 		if err == nil && ctx.Err() == nil {
 			err = errors.New("the master ended the session")
 		}
 		return err
+	})
+	g.Go(func() error { // the end of the session tells the master that this node has let go
+		select {
+		case <-s.removed:
+			return topology.ErrRemoved
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	})
 	g.Go(func() error { return s.heartbeats(ctx) })
 	g.Go(func() error { return s.reports(ctx) })
@@ -121,6 +129,7 @@ type session struct {
 	link     Uplink
 	master   string
 	attached chan struct{} // closed with the first notice
+	removed  chan struct{} // capacity 1
 	answers  chan workload.Answer
 	last     uint64 // sequence of the last heartbeat
 }
@@ -140,7 +149,7 @@ func (s *session) notice(ctx context.Context, n workload.Notice) {
 		s.a.o.OnKeyring(*n.Keyring)
 	case n.Removed != "":
 		s.a.stand(ModeRemoved, "", n.Removed)
-		s.a.o.OnRemoved(n.Removed)
+		trigger(s.removed)
 	case n.Ping != 0:
 		s.answer(workload.Answer{Pong: n.Ping})
 	case n.StatsQuery != 0:
@@ -185,6 +194,8 @@ func (s *session) heartbeats(ctx context.Context) error {
 		timer := time.NewTimer(s.a.interval())
 		select {
 		case <-timer.C:
+			timeout = callTimeout
+		case <-s.a.wake.interval:
 			timeout = callTimeout
 		case <-s.a.wake.heartbeat:
 			timeout = doubtTimeout

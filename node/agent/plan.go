@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"piccolo.io/piccolo/node/workload"
@@ -41,7 +42,8 @@ func (a *Agent) recall() error {
 		}
 		return nil
 	}
-	a.view = view.Value
+	a.view, a.kept = view.Value, view.Value
+	a.kept.AsOf = time.Time{} // it is not what makes a view another one
 	return nil
 }
 
@@ -57,16 +59,11 @@ func (a *Agent) newer(revision int64) {
 }
 
 // take keeps a plan on disk, then obeys it, and reports whether it did. A
-// plan that cannot be obeyed leaves the one before in force.
+// plan that cannot be obeyed leaves the one before in force, and on the disk.
 func (a *Agent) take(p workload.Plan) bool {
 	err := p.Validate(a.o.Identity.ID)
 	if err == nil {
-		if _, saveErr := cache.Save(a.o.Cache, planName, p); saveErr != nil {
-			err = fmt.Errorf("keep plan %d: %w", p.Revision, saveErr)
-		}
-	}
-	if err == nil {
-		err = a.obey(p)
+		err = a.keepAndObey(p)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -77,8 +74,26 @@ func (a *Agent) take(p workload.Plan) bool {
 	}
 	a.plan, a.standing.ApplyError = p, ""
 	a.o.Logger.Info("plan obeyed", "revision", p.Revision)
-	trigger(a.wake.heartbeat) // a changed interval counts from now on
+	trigger(a.wake.interval) // a changed interval counts from now on
 	return true
+}
+
+func (a *Agent) keepAndObey(p workload.Plan) error {
+	if _, err := cache.Save(a.o.Cache, planName, p); err != nil {
+		return fmt.Errorf("keep plan %d: %w", p.Revision, err)
+	}
+	err := a.obey(p)
+	if err == nil {
+		return nil
+	}
+	a.mu.Lock()
+	before := a.plan
+	a.mu.Unlock()
+	if before.Revision == 0 {
+		return errors.Join(err, a.o.Cache.Remove(planName))
+	}
+	_, saveErr := cache.Save(a.o.Cache, planName, before)
+	return errors.Join(err, saveErr)
 }
 
 func (a *Agent) obey(p workload.Plan) error {
@@ -121,8 +136,12 @@ func (a *Agent) see(v workload.View) {
 			CreatedAt: n.CreatedAt, Labels: n.Labels, Resources: n.Resources, Version: n.Version, Platform: n.Platform,
 		}
 	}
-	if _, err := cache.Save(a.o.Cache, viewName, kept); err != nil {
-		a.o.Logger.Warn("the view of the cluster is not kept", "error", err)
+	if !reflect.DeepEqual(kept, a.kept) {
+		a.kept = kept
+		kept.AsOf = v.AsOf
+		if _, err := cache.Save(a.o.Cache, viewName, kept); err != nil {
+			a.o.Logger.Warn("the view of the cluster is not kept", "error", err)
+		}
 	}
 	a.o.OnView(v)
 }

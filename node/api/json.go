@@ -49,6 +49,9 @@ func fill(v reflect.Value) {
 		if v.IsNil() {
 			v.Set(reflect.MakeMap(v.Type()))
 		}
+		if !holdsMore(v.Type().Elem().Kind()) {
+			return // not written to, since others may read it now
+		}
 		for _, key := range v.MapKeys() {
 			value := reflect.New(v.Type().Elem()).Elem()
 			value.Set(v.MapIndex(key))
@@ -56,4 +59,14 @@ func fill(v reflect.Value) {
 			v.SetMapIndex(key, value)
 		}
 	}
+}
+
+// holdsMore reports whether there may be something to fill in inside a value
+// of this kind.
+func holdsMore(k reflect.Kind) bool {
+	switch k {
+	case reflect.Pointer, reflect.Struct, reflect.Slice, reflect.Map, reflect.Interface:
+		return true
+	}
+	return false
 }

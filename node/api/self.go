@@ -56,5 +56,8 @@ func (s *Service) Leave(ctx context.Context, p auth.Principal) (err error) {
 	if err := auth.Authorize(p, auth.SelfWrite, auth.OwnedBy(s.Self.Status().ID)); err != nil {
 		return Classify(err)
 	}
+	if p.Kind != auth.KindLocal {
+		return Classify(fmt.Errorf("%w: only root on the machine itself can make its node leave", auth.ErrDenied))
+	}
 	return classified(s.Self.Leave(ctx))
 }

@@ -300,15 +300,16 @@ func (s *Service) find(ref string) (topology.Node, error) {
 	return topology.Node{}, NotFoundf("node %q is not in this cluster", shorten(ref)).WithHint("`piccolo node ls` lists the nodes")
 }
 
-// authorizeChange also refuses what only a master can do.
+// authorizeChange also refuses what only a master can do, with the way to
+// one: on a sub even root lacks the permission, and that is no help.
 func (s *Service) authorizeChange(p auth.Principal, action auth.Action) error {
+	if !s.IsMaster() && p.Kind == auth.KindLocal {
+		return s.notAMaster()
+	}
 	if err := auth.Authorize(p, action, auth.Cluster()); err != nil {
 		return Classify(err)
 	}
-	if s.IsMaster() {
-		return nil
-	}
-	return s.notAMaster()
+	return nil
 }
 
 // audit keeps what was changed or denied. It uses its own deadline, since

@@ -52,9 +52,6 @@ func (a *app) step(text string) {
 	}
 }
 
-// structured reports whether the answer is for a program.
-func (a *app) structured() bool { return a.format() == "json" || a.format() == "yaml" }
-
 func (a *app) wide() bool { return a.format() == "wide" }
 
 // format of the answer; table before the settings are known.

@@ -51,8 +51,12 @@ func (a *app) ask(c *ucli.Context, names []string, do func(*ucli.Context, *clien
 
 // markStale says on stderr that an answer is not live.
 func (a *app) markStale(asOf *time.Time) {
-	if asOf != nil {
-		a.say("as of %s (%s): no master is reachable from there, this is what it knew last", asOf.Local().Format(time.DateTime), ago(*asOf, a.now()))
+	switch {
+	case asOf == nil:
+	case asOf.IsZero():
+		a.say("not live: this node has not heard a master yet since it started")
+	default:
+		a.say("as of %s (%s): not live, but what this node heard last from a master", asOf.Local().Format(time.DateTime), ago(*asOf, a.now()))
 	}
 }
 

@@ -23,11 +23,12 @@ type auditLog struct {
 	store   *store.Member
 	entries *store.Collection[auth.AuditEntry]
 	queue   chan auth.AuditEntry
+	kept    int
 	logger  *slog.Logger
 }
 
 func newAuditLog(m *store.Member, logger *slog.Logger) *auditLog {
-	return &auditLog{store: m, entries: store.NewCollection[auth.AuditEntry](m, "audit", "audit"), queue: make(chan auth.AuditEntry, auditQueue), logger: logger}
+	return &auditLog{store: m, entries: store.NewCollection[auth.AuditEntry](m, "audit", "audit"), queue: make(chan auth.AuditEntry, auditQueue), kept: auditKept, logger: logger}
 }
 
 // Record keeps an entry.
@@ -57,7 +58,7 @@ func (a *auditLog) run(ctx context.Context) error {
 			next++
 			key := fmt.Sprintf("%012d", next)
 			ops := []store.Op{a.entries.OpCreate(key, e)}
-			if len(keys) >= auditKept {
+			if len(keys) >= a.kept {
 				ops = append(ops, a.entries.OpDelete(keys[0], store.AnyRevision))
 			}
 			if _, err := a.store.Commit(ctx, ops...); err != nil {

@@ -45,10 +45,11 @@ func (m *Master) renewLease(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("grant lease to node %s: %w", id, err)
 	}
-	if _, _, err = m.leases.collection.Put(ctx, id, want, store.WithLease(lease.ID)); err != nil {
+	revision, _, err := m.leases.collection.Put(ctx, id, want, store.WithLease(lease.ID))
+	if err != nil {
 		return fmt.Errorf("keep lease of node %s: %w", id, err)
 	}
-	return nil
+	return m.leases.wait(ctx, revision) // or the next heartbeat would grant another one
 }
 
 // Heartbeat takes a sign of life. It writes nothing while the node's state
@@ -142,7 +143,8 @@ func (m *Master) Report(ctx context.Context, r workload.Report) error {
 	}
 	var gone topology.Reasons
 	for _, reason := range topology.AllReasons() {
-		if reason.FromNode() && !r.Conditions.Has(reason) {
+		// ReadinessFailed may be the masters' own word too: settle clears it.
+		if reason.FromNode() && reason != topology.ReasonReadinessFailed && !r.Conditions.Has(reason) {
 			gone = append(gone, reason)
 		}
 	}

@@ -150,13 +150,17 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 	if n.Reasons.Has(topology.ReasonUnreachable) {
 		return // known already
 	}
+	// The mesh and the session are asked at the same time: either answer is a
+	// sign of life.
+	answered := make(chan bool, 1)
+	go func() { answered <- mo.m.sessions.ping(ctx, n.ID) }() // bounded by pingTimeout
 	switch err := mo.m.o.Prober.Reach(ctx, n.ID, gossipAddr(n)); {
 	case err == nil:
 		mo.notConfirmed(ctx, n, s)
 	case errors.Is(err, gossip.ErrNoPath), ctx.Err() != nil:
 		// This machine's own link is down: that says nothing of the node.
 		mo.m.o.Logger.Warn("cannot confirm a suspicion: this master has no path", "node", n.Name, "error", err)
-	case !errors.Is(err, gossip.ErrRefused) && mo.m.sessions.ping(ctx, n.ID):
+	case !errors.Is(err, gossip.ErrRefused) && <-answered:
 		mo.notConfirmed(ctx, n, s)
 	default:
 		mo.m.o.Logger.Info("node lost", "node", n.Name, "witness", s.witness, "confirmed", err)

@@ -84,16 +84,22 @@ func (m *Master) setReasons(ctx context.Context, id string, add, clear topology.
 }
 
 // settle makes an Initializing node Ready once it has applied its plan, sent
-// a heartbeat and reported that it is fit for work.
+// a heartbeat and reported that it is fit for work. One that was late with
+// that is forgiven.
 func (m *Master) settle(ctx context.Context, id string) error {
 	n, ok := m.nodes.get(id)
-	if !ok || n.Value.Status != topology.StatusInitializing {
-		return nil
-	}
 	l, _ := m.live.get(id)
 	report, reported := m.reports.get(id)
 	plan, planned := m.plans.get(id)
-	if !planned || !reported || !l.reported || l.at.IsZero() || l.applied < plan.Revision {
+	if !ok || !planned || !reported || !l.reported || l.at.IsZero() {
+		return nil
+	}
+	late := topology.Reasons{topology.ReasonReadinessFailed}
+	switch {
+	case n.Value.Status == topology.StatusInitializing && l.applied >= plan.Revision:
+	case n.Value.Reasons.Has(late[0]) && !report.Value.Conditions.Has(late[0]) && l.applied > 0:
+		return m.setReasons(ctx, id, nil, late)
+	default:
 		return nil
 	}
 	_, err := m.changeNode(ctx, id, func(n *topology.Node) error {

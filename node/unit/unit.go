@@ -112,13 +112,7 @@ func (u *Unit) Install(ctx context.Context) error {
 	if err := u.writeDropIn(); err != nil {
 		return fmt.Errorf("install %s: %w", Name, err)
 	}
-	if err := u.opts.Manager.Reload(ctx); err != nil {
-		return fmt.Errorf("install %s: reload systemd: %w", Name, err)
-	}
-	if err := u.opts.Manager.Enable(ctx, Name, true); err != nil {
-		return fmt.Errorf("install %s: enable it: %w", Name, err)
-	}
-	return nil
+	return u.enable(ctx, true)
 }
 
 // Start starts the service and waits until the daemon serves.
@@ -142,8 +136,20 @@ func (u *Unit) Disable(ctx context.Context) error {
 	if err := u.opts.Manager.Stop(ctx, Name); err != nil {
 		return fmt.Errorf("stop %s: %w", Name, err)
 	}
-	if err := u.opts.Manager.Enable(ctx, Name, false); err != nil {
-		return fmt.Errorf("disable %s: %w", Name, err)
+	return u.enable(ctx, false)
+}
+
+// enable also makes systemd read the files again, after the last change.
+func (u *Unit) enable(ctx context.Context, on bool) error {
+	what := "disable"
+	if on {
+		what = "enable"
+	}
+	if err := u.opts.Manager.Enable(ctx, Name, on); err != nil {
+		return fmt.Errorf("%s %s: %w", what, Name, err)
+	}
+	if err := u.opts.Manager.Reload(ctx); err != nil {
+		return fmt.Errorf("%s %s: reload systemd: %w", what, Name, err)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func TestInstallTwiceChangesNothing(t *testing.T) {
 	if _, err := os.Stat(path + ".d"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is a drop-in: %v", err)
 	}
-	if want := []string{"reload", "enable piccolo.service", "reload", "enable piccolo.service"}; !slices.Equal(f.did, want) {
+	if want := []string{"enable piccolo.service", "reload", "enable piccolo.service", "reload"}; !slices.Equal(f.did, want) {
 		t.Errorf("%q", f.did)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != string(Service()) {
@@ -175,7 +175,7 @@ func TestDisable(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.did = nil
-	if err := u.Disable(t.Context()); err != nil || !slices.Equal(f.did, []string{"stop piccolo.service", "disable piccolo.service"}) {
+	if err := u.Disable(t.Context()); err != nil || !slices.Equal(f.did, []string{"stop piccolo.service", "disable piccolo.service", "reload"}) {
 		t.Errorf("%v, %q", err, f.did)
 	}
 }
@@ -187,7 +187,7 @@ func TestErrorsSayWhatWasDone(t *testing.T) {
 		t.Error(err)
 	}
 	f.fail = "enable piccolo.service"
-	if err := u.Install(t.Context()); err == nil || !strings.Contains(err.Error(), "install piccolo.service: enable it: no") {
+	if err := u.Install(t.Context()); err == nil || !strings.Contains(err.Error(), "enable piccolo.service: no") {
 		t.Error(err)
 	}
 	if _, err := New(Options{DataDir: "here"}); err == nil || !strings.Contains(err.Error(), `DataDir: "here" is not an absolute path`) {

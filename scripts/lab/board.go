@@ -24,6 +24,19 @@ func (b *Board) TryExec(ctx context.Context, command ...string) (string, error) 
 	return b.lab.Run(ctx, nil, append([]string{"exec", b.Name, "--"}, command...)...)
 }
 
+// Do runs a command on the board and returns all that it said, whatever its exit code.
+func (b *Board) Do(command ...string) Output { b.lab.t.Helper(); return b.DoWith("", command...) }
+
+// DoWith is Do with a text on the command's standard input.
+func (b *Board) DoWith(stdin string, command ...string) Output {
+	b.lab.t.Helper()
+	o, err := b.lab.run(b.lab.t.Context(), strings.NewReader(stdin), append([]string{"exec", b.Name, "--"}, command...)...)
+	if err != nil {
+		b.lab.t.Fatal(err)
+	}
+	return o
+}
+
 // Exec is TryExec for a command that must succeed.
 func (b *Board) Exec(command ...string) string {
 	b.lab.t.Helper()

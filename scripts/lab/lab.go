@@ -30,7 +30,7 @@ const (
 type Options struct {
 	Base   string // "host" (default), "bookworm" or "trixie"
 	Switch string // "bridge" (default), or "tap", which can delay
-	DataMB int    // size of the data disk, at least 16; default 256
+	DataMB int    // size of the data disk, at least 16; default 2048
 }
 
 func (o Options) args() []string {
@@ -130,8 +130,23 @@ func projectRoot() (string, error) {
 	return "", errors.New("no directory above this one has scripts/lab/lab")
 }
 
+// Output is what a command said on a board.
+type Output struct {
+	Out, Err string
+	Code     int // exit code
+}
+
 // Run calls the script with these arguments, within ctx, and returns what it printed; its error is an *Error.
 func (l *Lab) Run(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	o, err := l.run(ctx, stdin, args...)
+	if err == nil && o.Code != 0 {
+		err = &Error{Command: "lab " + strings.Join(args, " "), Code: o.Code, Stderr: o.Err}
+	}
+	return o.Out, err
+}
+
+// run fails only where the script itself could not be run.
+func (l *Lab) run(ctx context.Context, stdin io.Reader, args ...string) (Output, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
@@ -141,13 +156,10 @@ func (l *Lab) Run(ctx context.Context, stdin io.Reader, args ...string) (string,
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return stdout.String(), &Error{Command: "lab " + strings.Join(args, " "), Code: exit.ExitCode(), Stderr: stderr.String()}
-	case err != nil:
-		return stdout.String(), fmt.Errorf("run lab %s: %w", strings.Join(args, " "), err)
+	if err != nil && !errors.As(err, &exit) {
+		return Output{Out: stdout.String()}, fmt.Errorf("run lab %s: %w", strings.Join(args, " "), err)
 	}
-	return stdout.String(), nil
+	return Output{Out: stdout.String(), Err: stderr.String(), Code: cmd.ProcessState.ExitCode()}, nil
 }
 
 func (l *Lab) mustRun(args ...string) string {
@@ -172,6 +184,18 @@ func (l *Lab) Dir() string { return l.dir }
 
 // Board is board number n, from 1.
 func (l *Lab) Board(n int) *Board { return l.boards[n-1] }
+
+// Switch is the host of its own beside the boards, at 10.77.0.1, with this machine's files. Only its Exec methods work.
+func (l *Lab) Switch() *Board { return &Board{Name: "switch", lab: l} }
+
+// With is the same lab for a subtest: what fails there fails t. It still ends with the test that started it.
+func (l *Lab) With(t testing.TB) *Lab {
+	sub := &Lab{t: t, script: l.script, dir: l.dir}
+	for _, b := range l.boards {
+		sub.boards = append(sub.boards, &Board{Name: b.Name, lab: sub})
+	}
+	return sub
+}
 
 // Boards are all boards in their order.
 func (l *Lab) Boards() []*Board { return l.boards }

@@ -34,6 +34,7 @@ const (
 
 // Agent is one connection of a node to one master.
 type Agent struct {
+	tcp  net.Conn
 	conn *grpc.ClientConn
 	rpc  piccolov1.NodeAgentServiceClient
 	// Own is the address of this machine that the connection was made from.
@@ -76,11 +77,15 @@ func DialAgent(ctx context.Context, address string, config *tls.Config) (*Agent,
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to %s: %w", address, err), conn.Close())
 	}
-	return &Agent{conn: g, rpc: piccolov1.NewNodeAgentServiceClient(g), Own: own, Master: conn.ConnectionState().PeerCertificates[0]}, nil
+	return &Agent{tcp: conn, conn: g, rpc: piccolov1.NewNodeAgentServiceClient(g), Own: own, Master: conn.ConnectionState().PeerCertificates[0]}, nil
 }
 
 // Close ends the connection and every call on it.
-func (a *Agent) Close() error { return a.conn.Close() }
+func (a *Agent) Close() error {
+	err := a.conn.Close()
+	_ = a.tcp.Close() // gRPC has closed it already, unless it never made a call
+	return err
+}
 
 // Register asks to join, or to come back.
 func (a *Agent) Register(ctx context.Context, r workload.Registration) (workload.Admission, error) {

@@ -104,9 +104,11 @@ func NewHTTP(o HTTPOptions) (*HTTP, error) {
 	} else {
 		c.name = strings.TrimRight(o.Server, "/")
 		c.base = c.name
-		t.ForceAttemptHTTP2 = true
-		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}
-		t.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) { return pki.Dial(ctx, address, o.TLS) }
+		// HTTP/1.1, because the transport of HTTP/2 forgets why a connection
+		// ended: that the server refused the certificate, for one.
+		config := o.TLS.Clone()
+		config.NextProtos = []string{"http/1.1"}
+		t.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) { return pki.Dial(ctx, address, config) }
 	}
 	c.http = &http.Client{
 		Transport: t,

@@ -308,8 +308,10 @@ func TestAnswersOfOthers(t *testing.T) {
 		says string
 	}{
 		"no JSON":    {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "does not look like a piccolo"},
-		"html error": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 502) }, "502 Bad Gateway"},
-		"redirect":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.com/", 302) }, "302 Found"},
+		"html error": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadGateway) }, "502 Bad Gateway"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://example.com/", http.StatusFound)
+		}, "302 Found"},
 		"endless": {func(w http.ResponseWriter, r *http.Request) {
 			for chunk := make([]byte, 1<<20); r.Context().Err() == nil; {
 				if _, err := w.Write(chunk); err != nil {

@@ -6,6 +6,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
+
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/topology"
 )
 
 // seed adds what a real peer could have sent.
@@ -80,6 +83,15 @@ func FuzzNotice(f *testing.F) {
 func FuzzAdmission(f *testing.F) {
 	seed(f, admissions, FromAdmission)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		steady(t, b, FromAdmission, sure((*NodeRegistrationResponse).Admission))
+		steady(t, b, FromAdmission, func(x *NodeRegistrationResponse) (workload.Admission, error) {
+			a := x.Admission()
+			if a.Plan.Revision == 0 {
+				a.Plan = workload.Plan{} // a plan without revision is none
+			}
+			if a.Status == topology.StatusPending {
+				a.Keyring, a.View, a.Plan = workload.Keyring{}, workload.View{}, workload.Plan{} // nothing to obey
+			}
+			return a, nil
+		})
 	})
 }

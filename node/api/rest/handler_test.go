@@ -1,8 +1,10 @@
 package rest_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -239,6 +241,26 @@ func TestHandlerOptions(t *testing.T) {
 	} {
 		if _, err := rest.NewHandler(o); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("without %s: %v", field, err)
+		}
+	}
+}
+
+func TestAccessLogHasNoSecrets(t *testing.T) {
+	c := resttest.New(t, true)
+	var log bytes.Buffer
+	h := c.Handler(t, func(o *rest.HandlerOptions) {
+		o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	ask(t, c, h, "GET", "/api/v1/nodes?token=hush", "")
+	c.State.Panic()
+	ask(t, c, h, "GET", "/api/v1/nodes?token=hush", "")
+	text := log.String()
+	if strings.Contains(text, "hush") || strings.Contains(text, c.Token.Reveal()) {
+		t.Errorf("the log tells secrets: %s", text)
+	}
+	for _, want := range []string{"path=/api/v1/nodes", "status=200", "admin admin", "status=500", "secret inside", "handler.go"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the log lacks %q: %s", want, text)
 		}
 	}
 }

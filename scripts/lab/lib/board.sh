@@ -3,7 +3,7 @@
 
 # up_options ARG...: sets N (when positional), BASE, SWITCH, DATA_MB.
 up_options() {
-  N='' BASE=host SWITCH=bridge DATA_MB=256
+  N='' BASE=host SWITCH=bridge DATA_MB=2048
   while (($#)); do
     case $1 in
       --base) BASE=${2:-} && shift ;;

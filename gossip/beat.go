@@ -1,0 +1,138 @@
+package gossip
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// beatMark begins a beat; a note begins with '{'.
+const beatMark = 'B'
+
+// beats are the fast witness beside memberlist's probes. Every node sends its watchers (the masters) a packet of its
+// id a few times a second, and a watcher that misses several in a row tells [Silent]. That costs a board a tenth of
+// what probing as often would, because nobody answers and nothing is spread. Like every word of this room it is a
+// suspicion: packets get lost.
+type beats struct {
+	every, limit time.Duration
+
+	mu       sync.Mutex
+	watchers []netip.AddrPort
+	heard    map[string]time.Time // by node id, until it is told silent
+	first    chan struct{}        // capacity 1: there is somebody to listen for
+}
+
+func newBeats(t tuning) *beats {
+	return &beats{every: t.beat, limit: t.silence, heard: map[string]time.Time{}, first: make(chan struct{}, 1)}
+}
+
+// SetWatchers names the gossip addresses that this node sends its beats to, up to 256; its own is passed over.
+func (m *Mesh) SetWatchers(addrs []netip.AddrPort) error {
+	if err := checkPeers(addrs); err != nil {
+		return err
+	}
+	m.beats.mu.Lock()
+	defer m.beats.mu.Unlock()
+	m.beats.watchers = nil
+	for _, a := range addrs {
+		m.beats.watchers = append(m.beats.watchers, plain(a))
+	}
+	return nil
+}
+
+// send sends beats until ctx ends.
+func (b *beats) send(ctx context.Context, id string, r *running) {
+	tick := time.NewTicker(b.every)
+	defer tick.Stop()
+	beat := append([]byte{beatMark}, id...)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		b.mu.Lock()
+		watchers := b.watchers
+		b.mu.Unlock()
+		for _, w := range watchers {
+			if w == r.wire.advertise {
+				continue
+			}
+			// A beat that could not be sent is a beat that was lost.
+			_ = r.list.SendToAddress(memberlist.Address{Addr: w.String()}, beat)
+		}
+	}
+}
+
+// take takes in a beat.
+func (b *beats) take(id string) {
+	if checkID(id) != nil {
+		return
+	}
+	b.mu.Lock()
+	if len(b.heard) < maxPeers || !b.heard[id].IsZero() {
+		b.heard[id] = time.Now()
+	}
+	b.mu.Unlock()
+	kick(b.first)
+}
+
+// listen calls silent for every node whose beats have stopped, until ctx ends. It doubts itself first: when its own
+// turn came late, this machine was stalled, and every node gets its full time again.
+func (b *beats) listen(ctx context.Context, silent func(id string)) {
+	tick := time.NewTicker(b.every / 2)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		now := time.Now()
+		late := now.Sub(last) > b.every
+		last = now
+		waiting, gone := b.look(now, late)
+		for _, id := range gone {
+			silent(id)
+		}
+		if waiting {
+			continue
+		}
+		select { // nobody to listen for: no need to wake up
+		case <-b.first:
+			last = time.Now()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *beats) look(now time.Time, late bool) (waiting bool, gone []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, at := range b.heard {
+		switch {
+		case late:
+			b.heard[id] = now
+		case now.Sub(at) > b.limit:
+			delete(b.heard, id)
+			gone = append(gone, id)
+		}
+	}
+	return len(b.heard) > 0, gone
+}
+
+// silent tells that a member's beats have stopped. One that has said goodbye, or is dead already, is no news.
+func (v *view) silent(id string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e := v.members[id]
+	if v.closed || e == nil || e.State != Alive || e.goodbye {
+		return
+	}
+	v.tell(Event{Kind: Silent, Member: e.Member})
+}
