@@ -30,7 +30,7 @@ func TestSilenceIsToldBeforeDeath(t *testing.T) {
 			t.Fatalf("%d silences although all beats came", n)
 		}
 		c.net.Freeze(c.nodes[2].host)
-		time.Sleep(600 * time.Millisecond) // 450 ms without a beat, looked at every 75 ms
+		time.Sleep(600 * time.Millisecond) // 510 ms without a beat, looked at every 80 ms
 		if c.silences("c") != 1 || c.silences("b") != 0 || c.deaths() != 0 {
 			t.Errorf("after the freeze: %d silences of c, %d of b, %d deaths; want 1, 0, 0", c.silences("c"), c.silences("b"), c.deaths())
 		}
@@ -54,7 +54,7 @@ func TestLostBeatsAreNoSilence(t *testing.T) {
 		}
 		c.net.Loss(0.10)
 		time.Sleep(time.Minute)
-		// Three in a row are lost once in 1000: 400 beats in a minute.
+		// Three in a row are lost once in 1000: 375 beats in a minute.
 		if n := c.silences("b"); n > 4 {
 			t.Errorf("%d silences in a minute at 10 %% loss", n)
 		}

@@ -46,7 +46,7 @@ func (p Profile) tuning() tuning {
 			60 * time.Second, 8 * time.Second, 1200, 15 * time.Second, 2 * time.Second, 7 * time.Second}
 	default:
 		return tuning{time.Second, 75 * time.Millisecond, 3, 2, 500 * time.Millisecond,
-			30 * time.Second, 2 * time.Second, 1400, 5 * time.Second, 200 * time.Millisecond, 500 * time.Millisecond}
+			30 * time.Second, 2 * time.Second, 1400, 5 * time.Second, 160 * time.Millisecond, 510 * time.Millisecond}
 	}
 }
 

@@ -148,6 +148,7 @@ type cluster struct {
 	watchers *watchers
 	admin    auth.Token
 	self     string
+	stop     func() // ends the first control plane
 }
 
 // newCluster makes a cluster of one master; change may alter its topology.
@@ -179,7 +180,13 @@ func newCluster(t testing.TB, change func(*topology.ClusterTopology)) *cluster {
 	}
 	c.admin = admin
 	c.Master = must[*Master](t)(New(c.options(&Seed{Cluster: topo, Node: node, AdminUser: user, JoinToken: join})))
-	c.run(c.Master)
+	c.stop = c.run(c.Master)
+	eventually(t, "the planner's first round", func() string {
+		if _, ok := c.plans.get(c.self); !ok {
+			return "the master itself has no plan"
+		}
+		return ""
+	})
 	return c
 }
 

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"piccolo.io/piccolo/node/auth"
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/topology"
 )
@@ -324,84 +323,4 @@ func TestMailbox(t *testing.T) {
 	}
 	s.answer(workload.Answer{Pong: 99})                                     // nobody asked
 	s.answer(workload.Answer{Stats: &workload.StatsAnswer{Query: 1 << 63}}) // nobody asked
-}
-
-func TestRemove(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, nil)
-	b := c.ready("kitchen")
-	n := must[topology.Node](t)(c.SignalNode(t.Context(), b.id, topology.SignalRemove, "admin root"))
-	if n.Status != topology.StatusTerminating {
-		t.Errorf("it is %s", n.Status)
-	}
-	notice := b.await("the notice", func(n workload.Notice) bool { return n.Removed != "" })
-	if !strings.Contains(notice.Removed, "removed by admin root") {
-		t.Errorf("it is told %q", notice.Removed)
-	}
-	if _, err := c.Heartbeat(t.Context(), b.heartbeat()); !errors.Is(err, topology.ErrRemoved) {
-		t.Errorf("its heartbeat: %v", err)
-	}
-	b.detach() // it lets go
-	eventually(t, "the record goes", func() string { return c.node(b.id).ID })
-	if _, ok := c.plans.get(b.id); ok || len(c.Containers(b.id)) != 0 {
-		t.Error("plan or report stay")
-	}
-	for name, err := range map[string]error{
-		"register": second(c.Register(t.Context(), b.registration(c.token(auth.JoinOptions{})))), "attach": b.refused(),
-	} {
-		if !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "kitchen was removed by admin root on 20") {
-			t.Errorf("%s afterwards: %v", name, err)
-		}
-	}
-	if _, err := c.SignalNode(t.Context(), b.id, topology.SignalRemove, "admin"); err == nil {
-		t.Error("it was removed twice")
-	}
-	if !c.watchers.heard("NodeRemoved kitchen") {
-		t.Error("nobody was told")
-	}
-	// The name is free again, for another key.
-	c.join("kitchen")
-}
-
-func TestRemoveWithoutSession(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, nil)
-	b := c.join("kitchen")
-	must[topology.Node](t)(c.SignalNode(t.Context(), b.id, topology.SignalRemove, "admin"))
-	if n := c.node(b.id); n.ID != "" {
-		t.Errorf("nobody is attached, and yet it stays: %+v", n)
-	}
-}
-
-// TestGrace: a node that does not let go is released without it.
-func TestGrace(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, nil)
-	b := c.ready("kitchen")
-	must[topology.Node](t)(c.SignalNode(t.Context(), b.id, topology.SignalRemove, "admin"))
-	if n := c.node(b.id); n.Status != topology.StatusTerminating {
-		t.Fatalf("it is %s", n.Status)
-	}
-	c.monitor.expire(t.Context(), b.id) // as its timer does
-	if n := c.node(b.id); n.ID != "" {
-		t.Errorf("it stays: %+v", n)
-	}
-}
-
-func TestLeave(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, nil)
-	b := c.ready("kitchen")
-	if err := c.Leave(t.Context(), b.id); err != nil {
-		t.Fatal(err)
-	}
-	if n := c.node(b.id); n.ID != "" {
-		t.Errorf("it stays: %+v", n)
-	}
-	if err := c.Leave(t.Context(), b.id); !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "by itself") {
-		t.Errorf("a second time: %v", err)
-	}
-	if err := c.Leave(t.Context(), c.self); err == nil || !strings.Contains(err.Error(), "only master") {
-		t.Errorf("the only master left: %v", err)
-	}
 }

@@ -104,7 +104,7 @@ func (c *cluster) lost(b *lab.Board, deadline time.Duration) (n topology.Node) {
 	return n
 }
 
-// containers waits until `piccolo ps` on the master shows this container of
+// runs waits until `piccolo ps` on the master shows this container of
 // the board as running.
 func (c *cluster) runs(b *lab.Board, container string) {
 	c.t.Helper()
@@ -119,6 +119,17 @@ func (c *cluster) runs(b *lab.Board, container string) {
 			}
 		}
 		return errors.New(out)
+	})
+}
+
+// waitSocket waits until the daemon on a board answers commands.
+func (c *cluster) waitSocket(b *lab.Board) {
+	c.t.Helper()
+	c.Eventually(30*time.Second, "the daemon on "+b.Name+" answers", func() error {
+		if _, err := b.TryExec(c.t.Context(), "piccolo", "status"); err != nil {
+			return fmt.Errorf("%w; its console: %s", err, b.Console())
+		}
+		return nil
 	})
 }
 

@@ -3,7 +3,6 @@
 package release
 
 import (
-	"fmt"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -203,15 +202,4 @@ func (c *cluster) uninstalled(tarball string) {
 	if left := b.Exec("sh", "-c", "ls -A /var/lib/piccolo /etc/piccolo 2>/dev/null || true"); strings.Contains(left, "node") {
 		c.t.Errorf("after the purge there is %s", left)
 	}
-}
-
-// waitSocket waits until the daemon on a board answers commands.
-func (c *cluster) waitSocket(b *lab.Board) {
-	c.t.Helper()
-	c.Eventually(30*time.Second, "the daemon on "+b.Name+" answers", func() error {
-		if _, err := b.TryExec(c.t.Context(), "piccolo", "status"); err != nil {
-			return fmt.Errorf("%w; its console: %s", err, b.Console())
-		}
-		return nil
-	})
 }

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -96,7 +95,7 @@ func linked(tags, program string) ([]module, error) {
 		}
 	}
 	for _, m := range found {
-		if len(m.files) == 0 {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(m.files)), func(rel string) bool { return license.MatchString(filepath.Base(rel)) }) {
 			return nil, fmt.Errorf("%s %s has no licence file", m.path, m.version)
 		}
 	}
@@ -133,9 +132,12 @@ func command(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// license matches the files that say on what terms code is given, and what
-// must be passed on with it.
-var license = regexp.MustCompile(`(?i)^(licen[cs]e|copying|copyright|notice|patents|authors|unlicense)([-._].*)?$`)
+var (
+	// license matches the files that say on what terms code is given.
+	license = regexp.MustCompile(`(?i)^(licen[cs]e|copying|unlicense)([-._].*)?$`)
+	// notice matches those that must be passed on with it.
+	notice = regexp.MustCompile(`(?i)^(copyright|notice|patents|authors)([-._].*)?$`)
+)
 
 // collect takes the licence files from dir up to the module's root: a package
 // that came from elsewhere often brings its own.
@@ -146,10 +148,11 @@ func (m module) collect(dir, root string) error {
 			return err
 		}
 		for _, e := range entries {
-			if !e.Type().IsRegular() || !license.MatchString(e.Name()) || filepath.Ext(e.Name()) == ".go" {
+			name := e.Name()
+			if !e.Type().IsRegular() || filepath.Ext(name) == ".go" || !license.MatchString(name) && !notice.MatchString(name) {
 				continue
 			}
-			path := filepath.Join(dir, e.Name())
+			path := filepath.Join(dir, name)
 			rel, err := filepath.Rel(root, path)
 			if err != nil {
 				return err
@@ -189,7 +192,7 @@ func write(out string, modules []module) error {
 }
 
 func put(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), fs.FileMode(0o755)); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(path, text, 0o644)
