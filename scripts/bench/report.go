@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/renameio/v2"
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/sys/unix"
 )
 
@@ -121,6 +122,7 @@ func (r *report) facts() []string {
 func (r *report) text() string {
 	t := r.table()
 	t.SetStyle(table.StyleLight)
+	t.Style().Format.Header = text.FormatDefault
 	return t.Render() + "\n" + strings.Join(r.facts(), "\n")
 }
 
@@ -153,11 +155,11 @@ func (r *report) write(o options) error {
 }
 
 // between replaces what stands between the two marks of a page.
-func between(page []byte, text string) ([]byte, error) {
+func between(page []byte, middle string) ([]byte, error) {
 	head, rest, ok1 := bytes.Cut(page, []byte(beginMark))
 	_, tail, ok2 := bytes.Cut(rest, []byte(endMark))
 	if !ok1 || !ok2 {
 		return nil, errors.New("it lacks the line " + beginMark + " or, after it, " + endMark)
 	}
-	return bytes.Join([][]byte{head, []byte(beginMark + "\n" + text), append([]byte(endMark), tail...)}, nil), nil
+	return bytes.Join([][]byte{head, []byte(beginMark + "\n" + middle), append([]byte(endMark), tail...)}, nil), nil
 }

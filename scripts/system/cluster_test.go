@@ -187,7 +187,7 @@ type expectation struct {
 	says []string
 }
 
-func ok(says ...string) expectation            { return expectation{0, says} }
+func ok(says ...string) expectation              { return expectation{0, says} }
 func fails(code int, says ...string) expectation { return expectation{code, says} }
 
 // expect runs a command on a board and holds it against the expectation.

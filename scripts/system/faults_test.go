@@ -109,11 +109,14 @@ func TestMasterAway(t *testing.T) {
 	t.Parallel()
 	c := start(t, lab.Up(t, 3, lab.Options{}), 3)
 	c.Board(2).Containers(2)
-	for name, lose := range map[string]struct{ away, back func(*lab.Board) }{
-		"killed":    {func(b *lab.Board) { b.Kill(lab.Piccolo) }, func(b *lab.Board) {}},
-		"power cut": {(*lab.Board).PowerCut, (*lab.Board).Start},
+	for _, lose := range []struct {
+		name       string
+		away, back func(*lab.Board)
+	}{
+		{"killed", func(b *lab.Board) { b.Kill(lab.Piccolo) }, func(*lab.Board) {}},
+		{"power cut", (*lab.Board).PowerCut, (*lab.Board).Start},
 	} {
-		c.chapter(name, func(c *cluster) {
+		c.chapter(lose.name, func(c *cluster) {
 			master, sub := c.Board(1), c.Board(2)
 			c.Eventually(soon, "the master knows the containers", func() error {
 				if got := master.Do("piccolo", "ps", "board2").Out; strings.Count(got, "running") != 2 {
@@ -136,8 +139,7 @@ func TestMasterAway(t *testing.T) {
 			}
 			lose.back(master)
 			run(master)
-			c.states(ready, isReady, c.Boards()...)
-			c.piccolo(sub, ok(`mode +Online`), "status")
+			c.reattached()
 		})
 	}
 	c.chapter("a sub reboots meanwhile", rebootAlone)
@@ -162,7 +164,25 @@ func rebootAlone(c *cluster) {
 	c.says(sub, strings.LastIndex(sub.Console(), "gossip is up"), "level=DEBUG")
 	master.Start()
 	run(master)
+	c.reattached()
+}
+
+// reattached waits until every board is back with a master that has just
+// started, and checks that none of them was lost to it meanwhile.
+func (c *cluster) reattached() {
+	c.t.Helper()
+	for _, b := range c.Boards() {
+		c.Eventually(ready, b.Name+" is online", func() error {
+			if got := b.Do("piccolo", "status"); !strings.Contains(got.Out, "Online since") {
+				return fmt.Errorf("it says: %s%s", got.Out, got.Err)
+			}
+			return nil
+		})
+	}
 	c.states(ready, isReady, c.Boards()...)
+	if events := c.piccolo(c.Board(1), ok(), "events").Out; strings.Contains(events, "NotReady") {
+		c.t.Errorf("a node was lost while the master returned:\n%s", events)
+	}
 }
 
 // confirmed is nil when the node obeys the newest plan there is for it.
