@@ -53,6 +53,36 @@ func Check(ctx context.Context, o Options, c CheckOptions) (readiness.Report, []
 	return checker.Run(ctx, gate), fixes, nil
 }
 
+// joinGate runs the readiness checks before this machine becomes a node. Only
+// here may they refuse it.
+func joinGate(ctx context.Context, o Options, m Membership, r readiness.Options) (readiness.Report, error) {
+	checker, err := newChecker(o, m, r)
+	if err != nil {
+		return readiness.Report{}, err
+	}
+	report := checker.Run(ctx, readiness.GateJoin)
+	if err := report.Err(); err != nil {
+		return report, fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return report, nil
+}
+
+// startGate tells what is wrong with this board when its daemon starts. It
+// never keeps a node from its work.
+func startGate(ctx context.Context, o Options, m Membership) error {
+	m.APIPort, m.GossipPort, m.EtcdPeerPort = 0, 0, 0 // they are being bound at the same time
+	checker, err := newChecker(o, m, readiness.Options{})
+	if err != nil {
+		return err
+	}
+	for _, r := range checker.Run(ctx, readiness.GateStart).Results {
+		if r.Severity != readiness.SeverityOK {
+			o.Logger.Warn("this board is not in order", "check", r.Check, "found", r.Found, "mend", r.Mend)
+		}
+	}
+	return nil
+}
+
 // newChecker adds to r what is known of this node.
 func newChecker(o Options, m Membership, r readiness.Options) (*readiness.Checker, error) {
 	engine, err := podman.New(podman.Options{Socket: o.PodmanSocket, Logger: o.Logger})
@@ -75,9 +105,7 @@ func (m Membership) ports() []readiness.Port {
 	}
 	add("gossip", "tcp", m.GossipPort)
 	add("gossip", "udp", m.GossipPort)
-	if m.Role == topology.RoleMaster {
-		add("API", "tcp", m.APIPort)
-		add("etcd peers", "tcp", m.EtcdPeerPort)
-	}
+	add("API", "tcp", m.APIPort)
+	add("etcd peers", "tcp", m.EtcdPeerPort)
 	return out
 }

@@ -104,22 +104,22 @@ func (d *daemon) observeTime(t time.Time) {
 // heard passes on what the mesh says.
 func (d *daemon) heard(e gossip.Event) {
 	isMaster := e.Member.Meta.Role == string(topology.RoleMaster)
+	if d.master != nil {
+		switch e.Kind {
+		case gossip.Silent, gossip.Died:
+			d.master.Lost(e.Member.ID)
+		case gossip.Departed:
+			d.master.Departed(e.Member.ID)
+		}
+	}
+	if !isMaster {
+		return
+	}
 	switch e.Kind {
-	case gossip.Silent:
-		if d.master != nil {
-			d.master.Lost(e.Member.ID)
-		}
 	case gossip.Died, gossip.Departed:
-		if d.master != nil {
-			d.master.Lost(e.Member.ID)
-		}
-		if isMaster {
-			d.agent.Doubt()
-		}
+		d.agent.Doubt()
 	case gossip.Joined:
-		if isMaster {
-			d.agent.Retry()
-		}
+		d.agent.Retry()
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"piccolo.io/piccolo/node/master"
 	"piccolo.io/piccolo/node/pki"
 	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/readiness"
 	"piccolo.io/piccolo/store"
 	"piccolo.io/piccolo/topology"
 )
@@ -54,7 +55,13 @@ func initialize(ctx context.Context, o InitOptions) (_ InitResult, err error) {
 			err = errors.Join(err, dir.clear())
 		}
 	}()
-	return found(ctx, dir, o, m)
+	report, err := joinGate(ctx, o.Options, m, readiness.Options{})
+	if err != nil {
+		return InitResult{}, err
+	}
+	res, err := found(ctx, dir, o, m)
+	res.Warnings = warnings(report)
+	return res, err
 }
 
 // membership checks what was asked for and finds out what was not.

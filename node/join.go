@@ -208,21 +208,13 @@ func greetError(err error) error {
 	return err
 }
 
-// gate runs the readiness checks; only here may they refuse the board.
+// gate runs the join gate with the master's address and time.
 func (e *enrolment) gate(ctx context.Context, masterTime time.Time) (readiness.Report, error) {
 	measured := time.Now()
-	checker, err := newChecker(e.o.Options, e.m, readiness.Options{
+	return joinGate(ctx, e.o.Options, e.m, readiness.Options{
 		Master:     e.o.Master,
 		MasterTime: func(context.Context) (time.Time, error) { return masterTime.Add(time.Since(measured)), nil },
 	})
-	if err != nil {
-		return readiness.Report{}, err
-	}
-	report := checker.Run(ctx, readiness.GateJoin)
-	if err := report.Err(); err != nil {
-		return report, fmt.Errorf("%w: %w", ErrNotReady, err)
-	}
-	return report, nil
 }
 
 // register asks to be let in, and waits while an administrator decides.

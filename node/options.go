@@ -150,6 +150,8 @@ type InitResult struct {
 	JoinCommand string `json:"join_command"`
 	// AdminToken is the path of the administrator's token.
 	AdminToken string `json:"admin_token_file"`
+	// Warnings of the readiness gate, each with its mend.
+	Warnings []string `json:"warnings"`
 }
 
 // JoinOptions of a board that joins a cluster.

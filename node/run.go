@@ -140,6 +140,13 @@ func (d *daemon) run(ctx context.Context) error {
 func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 	s := d.stages
 	d.o.Status("starting")
+	s.start("start gate", func(ctx context.Context) error {
+		if err := startGate(ctx, d.o, d.m); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	})
 	if d.master != nil {
 		s.start("store", d.member.Run)
 		if !s.await(ctx, d.member.Ready()) {

@@ -135,10 +135,6 @@ type Agent struct {
 	reportSeq  uint64
 	raised     map[string]time.Time // alert id → when it was raised
 	resources  topology.Resources
-
-	// kept is the view as it is on disk, without its time. Only the goroutine
-	// of the session uses it.
-	kept workload.View
 }
 
 // New checks the options and loads the plan and the view that the node kept.
@@ -197,6 +193,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.plan, a.standing.ApplyError = workload.Plan{}, err.Error() // a master sends it again
 		}
 	}
+	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		a.o.Podman.Watch(ctx, a.podmanChanged)
@@ -204,7 +201,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { return a.checkConditions(ctx) })
 	g.Go(func() error { return a.stayConnected(ctx) })
-	if err := g.Wait(); err != nil && ctx.Err() == nil {
+	err := g.Wait()
+	a.keepView() // what is known now is what a cold start without a master tells
+	if err != nil && outer.Err() == nil {
 		return fmt.Errorf("run agent: %w", err)
 	}
 	return nil

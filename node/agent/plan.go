@@ -3,7 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"reflect"
+	"strings"
 	"time"
 
 	"piccolo.io/piccolo/node/workload"
@@ -42,8 +42,7 @@ func (a *Agent) recall() error {
 		}
 		return nil
 	}
-	a.view, a.kept = view.Value, view.Value
-	a.kept.AsOf = time.Time{} // it is not what makes a view another one
+	a.view = view.Value
 	return nil
 }
 
@@ -119,29 +118,42 @@ func (a *Agent) interval() time.Duration {
 	return topology.DefaultHeartbeatInterval
 }
 
-// see takes the masters' newest view. Only who is in the cluster and where
-// goes to disk: states change all the time.
+// see takes the masters' newest view. It goes to disk when somebody came, went
+// or moved; states change all the time, and those that are kept are as old as
+// the file says.
 func (a *Agent) see(v workload.View) {
 	v.AsOf = a.o.Now()
 	a.mu.Lock()
+	moved := membership(v) != membership(a.view)
 	a.view = v
 	a.mu.Unlock()
-	kept := v
-	kept.Revision = 0
-	kept.Nodes = make([]topology.Node, len(v.Nodes))
-	kept.AsOf = time.Time{}
-	for i, n := range v.Nodes {
-		kept.Nodes[i] = topology.Node{
-			ID: n.ID, Name: n.Name, IP: n.IP, Role: n.Role, GossipPort: n.GossipPort, APIPort: n.APIPort,
-			CreatedAt: n.CreatedAt, Labels: n.Labels, Resources: n.Resources, Version: n.Version, Platform: n.Platform,
-		}
-	}
-	if !reflect.DeepEqual(kept, a.kept) {
-		a.kept = kept
-		kept.AsOf = v.AsOf
-		if _, err := cache.Save(a.o.Cache, viewName, kept); err != nil {
-			a.o.Logger.Warn("the view of the cluster is not kept", "error", err)
-		}
+	if moved {
+		a.keepView()
 	}
 	a.o.OnView(v)
+}
+
+// keepView puts the view on disk, with the time at which it was true.
+func (a *Agent) keepView() {
+	a.mu.Lock()
+	v := a.view
+	if a.standing.Mode == ModeOnline {
+		v.AsOf = a.o.Now()
+	}
+	a.mu.Unlock()
+	if v.Revision == 0 {
+		return
+	}
+	if _, err := cache.Save(a.o.Cache, viewName, v); err != nil {
+		a.o.Logger.Warn("the view of the cluster is not kept", "error", err)
+	}
+}
+
+// membership names who is in the cluster and where.
+func membership(v workload.View) string {
+	var b strings.Builder
+	for _, n := range v.Nodes {
+		fmt.Fprintln(&b, n.ID, n.Name, n.Role, n.IP, n.GossipPort, n.APIPort)
+	}
+	return b.String()
 }

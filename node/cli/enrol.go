@@ -26,6 +26,9 @@ import (
 const (
 	// readyTimeout is the requirement's own limit for a join.
 	readyTimeout = 30 * time.Second
+	// notReadyPatience is how long a reason for NotReady may stand before the
+	// command ends with it.
+	notReadyPatience = 5 * time.Second
 	// startTimeout bounds what systemd does; it has TimeoutStartSec=90s.
 	startTimeout = 100 * time.Second
 )
@@ -213,12 +216,17 @@ func (a *app) waitReady(ctx context.Context, nodeID string) error {
 func (a *app) waitReadyFor(ctx context.Context, nodeID string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNotReadyInTime)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	// A node that says why it is not Ready will say so in 30 s too.
+	patience := time.AfterFunc(limit, func() { giveUp(errNotReadyInTime) })
+	defer patience.Stop()
 	conn, err := a.dialLocal()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	last := "it has not answered"
+	last, began := "it has not answered", time.Now()
 	err = untilNode(ctx, conn, func(n topology.Node) bool {
 		if n.ID != nodeID {
 			return false
@@ -230,11 +238,14 @@ func (a *app) waitReadyFor(ctx context.Context, nodeID string, limit time.Durati
 		if now != last && n.Status != topology.StatusReady {
 			a.step(now)
 		}
+		if now != last && n.Status == topology.StatusNotReady {
+			patience.Reset(notReadyPatience)
+		}
 		last = now
 		return n.Status == topology.StatusReady
 	})
 	if errors.Is(context.Cause(ctx), errNotReadyInTime) {
-		return api.Unavailablef("the node runs, but was not Ready after %s: %s", limit, last).
+		return api.Unavailablef("the node runs, but was not Ready after %s: %s", time.Since(began).Round(time.Second), last).
 			WithHint("`piccolo status` and `piccolo check` say more; it goes on trying")
 	}
 	return err

@@ -57,6 +57,9 @@ func (a *app) initCluster(c *ucli.Context) error {
 	if err != nil {
 		return a.nameCluster(c.Context, err)
 	}
+	for _, w := range res.Warnings {
+		a.say("Warning: %s", plainLines(w))
+	}
 	return a.bringUp(c.Context, u, res.NodeID, func(took time.Duration) error {
 		return a.print(initAnswer{res, took.Seconds()}, func(w io.Writer) {
 			fmt.Fprintf(w, "Cluster %s is made; this machine is its master %s (%s).\n", res.Cluster, res.Name, res.NodeID)

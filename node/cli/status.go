@@ -56,7 +56,7 @@ func (a *app) markStale(asOf *time.Time) {
 	case asOf.IsZero():
 		a.say("not live: this node has not heard a master yet since it started")
 	default:
-		a.say("as of %s (%s): not live, but what this node heard last from a master", asOf.Local().Format(time.DateTime), ago(*asOf, a.now()))
+		a.say("as of %s (%s): what this node knows; a master knows the whole cluster", asOf.Local().Format(time.DateTime), ago(*asOf, a.now()))
 	}
 }
 

@@ -178,6 +178,14 @@ func TestLeaseFollowsTheInterval(t *testing.T) {
 	topo := c.Topology()
 	topo.Config.HeartbeatInterval = topology.Duration(time.Minute)
 	must[topology.ClusterTopology](t)(c.PutTopology(t.Context(), topo))
+	eventually(t, "the new plans", func() string {
+		for _, r := range c.plans.all() {
+			if r.Value.HeartbeatInterval != topo.Config.HeartbeatInterval {
+				return "not of " + r.Value.Name
+			}
+		}
+		return ""
+	})
 	b.obey()
 	b.beat()
 	if r, ok := c.leases.get(b.id); !ok || r.Value.TTL != 181 || r.Value.Master != c.self {

@@ -21,6 +21,8 @@ const (
 	// leaseGrace is how long a heartbeat may be on its way when its lease has
 	// run out; a master that was itself stalled finds it waiting.
 	leaseGrace = time.Second
+	// reexamineAfter is when a node without a session is asked again.
+	reexamineAfter = 500 * time.Millisecond
 	// returnInterval between two questions to an unreachable node that still
 	// has a session.
 	returnInterval = 500 * time.Millisecond
@@ -45,7 +47,7 @@ type monitor struct {
 // suspicion is one witness's word that a node is lost.
 type suspicion struct {
 	node string
-	// witness is "session", "gossip", "lease" or "start".
+	// witness is "session", "gossip", "goodbye", "lease" or "start".
 	witness string
 }
 
@@ -117,6 +119,9 @@ func (mo *monitor) suspect(id, witness string) {
 // Lost is gossip's word that a node is gone.
 func (m *Master) Lost(id string) { m.monitor.suspect(id, "gossip") }
 
+// Departed is the node's own goodbye, which comes while it still answers.
+func (m *Master) Departed(id string) { m.monitor.suspect(id, "goodbye") }
+
 // sessionEnded is the cheap witness's word. A node that was told to leave has
 // let go.
 func (mo *monitor) sessionEnded(id string) { mo.suspect(id, "session") }
@@ -147,8 +152,8 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 		mo.leaseExpired(ctx, n)
 		return
 	}
-	if n.Reasons.Has(topology.ReasonUnreachable) {
-		return // known already
+	if n.Reasons.Has(topology.ReasonUnreachable) || s.witness == "session" && mo.m.sessions.get(n.ID) != nil {
+		return // known already, or attached again meanwhile
 	}
 	// The mesh and the session are asked at the same time: either answer is a
 	// sign of life.
@@ -157,7 +162,7 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 	switch err := mo.m.o.Prober.Reach(ctx, n.ID, gossipAddr(n)); {
 	case err == nil:
 		mo.notConfirmed(ctx, n, s)
-	case errors.Is(err, gossip.ErrNoPath), ctx.Err() != nil:
+	case errors.Is(err, gossip.ErrNoPath), errors.Is(err, gossip.ErrNotRunning), ctx.Err() != nil:
 		// This machine's own link is down: that says nothing of the node.
 		mo.m.o.Logger.Warn("cannot confirm a suspicion: this master has no path", "node", n.Name, "error", err)
 	case !errors.Is(err, gossip.ErrRefused) && <-answered:
@@ -169,9 +174,18 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 	}
 }
 
-// notConfirmed: somebody reaches the node, so it stays as it is, and people
-// are told that its link is bad.
+// notConfirmed: somebody reaches the node, so it stays as it is. If gossip was
+// wrong, people are told that its link is bad. A node that has no session is
+// going or coming: it is asked again until it has attached or is gone.
 func (mo *monitor) notConfirmed(ctx context.Context, n topology.Node, s suspicion) {
+	if mo.m.sessions.get(n.ID) == nil {
+		select {
+		case <-time.After(reexamineAfter):
+			mo.suspect(n.ID, "session")
+		case <-ctx.Done():
+		}
+		return
+	}
 	if s.witness != "gossip" {
 		return
 	}

@@ -140,7 +140,7 @@ func TestAuditIsBounded(t *testing.T) {
 	write(c.Master, 0, 3)
 	eventually(t, "three entries", func() string {
 		if got := kept(c.Master); got != "0,1,2" {
-			return got
+			return "they are " + got
 		}
 		return ""
 	})
@@ -150,7 +150,7 @@ func TestAuditIsBounded(t *testing.T) {
 	write(next, 3, 9)
 	eventually(t, "the newest five", func() string {
 		if got := kept(next); got != "4,5,6,7,8" {
-			return got
+			return "they are " + got
 		}
 		return ""
 	})

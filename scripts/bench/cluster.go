@@ -40,9 +40,12 @@ type cluster struct {
 }
 
 func newCluster(ctx context.Context, s *session, size int) (*cluster, error) {
-	c := &cluster{s: s, size: size, lab: lab{script: s.o.lab, name: "bench-" + strconv.Itoa(os.Getpid()), binary: s.o.binary}}
+	c := &cluster{s: s, size: size, lab: lab{script: s.o.lab, name: labName(), binary: s.o.binary}}
 	return c, c.lab.endOrphans(ctx)
 }
+
+// labName is this process's own, and tells endOrphans whose it was.
+func labName() string { return "bench-" + strconv.Itoa(os.Getpid()) }
 
 func (c *cluster) master() *board { return c.boards[0] }
 func (c *cluster) subs() []*board { return c.boards[1:] }

@@ -106,7 +106,7 @@ func nodes(c *cluster) {
 	master := c.Board(1)
 	c.piccolo(master, ok(`site=barn`), "node label board2 site=barn rack=1")
 	c.piccolo(master, ok(`rack=1`), "node label board2 site-")
-	c.piccolo(master, fails(2, `label "bad key"`), "node label board2 =x bad")
+	c.piccolo(master, fails(2, `label "bad" is not KEY=VALUE`), "node label board2 a=b bad")
 	c.piccolo(master, ok(`aintenance`), "node maintenance board3")
 	c.piccolo(master, ok(`board3 +sub +Maintenance`), "node ls")
 	c.piccolo(master, ok(`Ready`), "node resume board3")
@@ -114,7 +114,7 @@ func nodes(c *cluster) {
 	c.piccolo(master, fails(4, `Ready`), "node approve board3")
 	c.piccolo(master, ok(`board3 +Maintenance`), "events")
 	c.Eventually(soon, "board2 has confirmed its labels", func() error { return c.confirmed(c.Board(2)) })
-	c.piccolo(c.Board(2), fails(6), "node label board2 a=b")
+	c.piccolo(c.Board(2), fails(5, "is a sub", "https://10.77.0.11:7443"), "node label board2 a=b")
 }
 
 func tokens(c *cluster) {
@@ -263,11 +263,9 @@ func wrongWords(c *cluster) {
 	c.piccolo(b, fails(2, `/tmp/config.yaml:3: unknown key "colour"`, `known keys are`), "--config /tmp/config.yaml status")
 	b.WriteFile("/tmp/config.yaml", "log_level: [\n")
 	c.piccolo(b, fails(2, `/tmp/config.yaml`), "--config /tmp/config.yaml status")
-	var problem struct {
-		Error api.Error
-	}
+	var problem api.Problem
 	got := c.piccolo(c.Board(1), fails(3), "node show board9 -o json")
-	if err := json.Unmarshal([]byte(got.Out+got.Err), &problem); err != nil {
-		c.t.Errorf("an error with -o json is not JSON: %v: %s%s", err, got.Out, got.Err)
+	if err := json.Unmarshal([]byte(got.Err), &problem); err != nil || problem.Kind != api.KindNotFound || got.Out != "" {
+		c.t.Errorf("an error with -o json is no problem document: %v: %s%s", err, got.Out, got.Err)
 	}
 }

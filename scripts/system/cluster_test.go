@@ -59,14 +59,9 @@ func start(t testing.TB, l *lab.Lab, n int) *cluster {
 // with is the same cluster for a subtest.
 func (c *cluster) with(t testing.TB) *cluster { return &cluster{Lab: c.With(t), t: t} }
 
-// chapter runs one part of a test's story. When a part has failed the later
-// ones are not begun: the boards are not as they expect them.
+// chapter runs one part of a test's story.
 func (c *cluster) chapter(name string, do func(*cluster)) {
 	t := c.t.(*testing.T)
-	t.Helper()
-	if t.Failed() {
-		return
-	}
 	t.Run(name, func(t *testing.T) { do(c.with(t)) })
 }
 

@@ -47,7 +47,10 @@ func TestMembership(t *testing.T) {
 }
 
 // pending waits until the master asks its administrator about a board.
-func (c *cluster) pending(b *lab.Board) { c.t.Helper(); c.states(ready, string(topology.StatusPending), b) }
+func (c *cluster) pending(b *lab.Board) {
+	c.t.Helper()
+	c.states(ready, string(topology.StatusPending), b)
+}
 
 func (c *cluster) forgotten(b *lab.Board) error {
 	if n, err := c.find(b); err == nil {

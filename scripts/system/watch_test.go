@@ -18,13 +18,15 @@ import (
 type watching struct {
 	c       *cluster
 	changes chan feed.Change
+	// names of the containers that were shown, by key.
+	names map[string]string
 }
 
 // watch opens a stream from board1 and returns when it has told its snapshot,
 // whose changes are the first to be seen.
 func (c *cluster) watch(kinds ...string) *watching {
 	c.t.Helper()
-	w := &watching{c: c, changes: make(chan feed.Change, 4096)}
+	w := &watching{c: c, changes: make(chan feed.Change, 4096), names: map[string]string{}}
 	ctx, cancel := context.WithCancel(c.t.Context())
 	synced, ended := make(chan struct{}), make(chan error, 1)
 	master := c.api(c.Board(1))
@@ -83,19 +85,21 @@ func (w *watching) state(deadline time.Duration, b *lab.Board, want string) {
 func (w *watching) container(b *lab.Board, name, what string, match func(workload.Container) bool) {
 	w.c.t.Helper()
 	began, last := time.Now(), "no change"
-	ids := map[string]bool{}
 	found := w.until(soon, func(ch feed.Change) bool {
 		if ch.Kind != feed.KindContainer {
 			return false
 		}
 		if ch.Type == feed.TypeDelete {
-			return match == nil && ids[ch.Key]
+			return match == nil && w.names[ch.Key] == b.Name+"/"+name
 		}
 		var k workload.Container
-		if json.Unmarshal(ch.Object, &k) != nil || k.NodeName != b.Name || k.Name != name {
+		if json.Unmarshal(ch.Object, &k) != nil {
 			return false
 		}
-		ids[ch.Key] = true
+		w.names[ch.Key] = k.NodeName + "/" + k.Name
+		if w.names[ch.Key] != b.Name+"/"+name {
+			return false
+		}
 		last = string(ch.Object)
 		return match != nil && match(k)
 	})
