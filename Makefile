@@ -38,7 +38,7 @@ test-lab: build ## The tests with real Podman, systemd and several hosts (root)
 	scripts/deps lab rootfs arm
 	CGO_ENABLED=0 go test -tags $(TAGS),lab -timeout 20m -p 1 $$(grep -rl --include='*_test.go' '^//go:build lab' . | xargs -n1 dirname | sort -u)
 
-lint: ## gofmt, go vet, staticcheck, shellcheck, generated code
+lint: ## gofmt, go vet, staticcheck, shellcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt: the files above are not formatted: gofmt -w them"; exit 1; }
 	go vet -tags $(TAGS),lab ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags $(TAGS),lab ./...

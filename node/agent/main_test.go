@@ -202,6 +202,7 @@ type board struct {
 	podman  *podmantest.Fake
 	checker *checker
 	dir     string
+	disk    *cache.Cache
 
 	mu      sync.Mutex
 	obeyed  []workload.Plan
@@ -217,6 +218,10 @@ func newBoard(t testing.TB, change func(*Options)) *board {
 	t.Helper()
 	b := &board{t: t, podman: podmantest.NewFake(t, ""), checker: &checker{}, dir: t.TempDir()}
 	b.master = &fakeMaster{plan: plan(3, "info"), view: view("10.0.0.1")}
+	var err error
+	if b.disk, err = cache.New(cache.Options{Dir: filepath.Join(b.dir, "cache")}); err != nil {
+		t.Fatal(err)
+	}
 	engine, err := podman.New(podman.Options{Socket: b.podman.Socket()})
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +229,7 @@ func newBoard(t testing.TB, change func(*Options)) *board {
 	b.o = Options{
 		Identity: Identity{ID: "n-1", Name: "kitchen", Role: topology.RoleSub, GossipPort: 7946, Version: "v1", MachineID: "m-1", Instance: "run-1", DataDir: b.dir},
 		Masters:  []string{"10.0.0.1:7443"}, Connect: b.master.connect, Podman: engine, Checker: b.checker,
-		Apply: b.apply, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Cache: b.disk, Apply: b.apply, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		OnRemoved: func(reason string) { b.edit(func() { b.removed = append(b.removed, reason) }) },
 		OnKeyring: func(k workload.Keyring) { b.edit(func() { b.rings = append(b.rings, k) }) },
 		OnView:    func(workload.View) { b.edit(func() { b.views++ }) },
@@ -254,24 +259,12 @@ func (b *board) apply(p workload.Plan) error {
 	return nil
 }
 
-// cache opens the board's kept plan and view.
-func (b *board) cache() *cache.Cache {
-	b.t.Helper()
-	c, err := cache.New(cache.Options{Dir: filepath.Join(b.dir, "cache")})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return c
-}
-
 // start makes an agent of the options and runs it until the test ends or
 // stop is called.
 func (b *board) start() (stop func()) {
 	b.t.Helper()
-	o := b.o
-	o.Cache = b.cache()
 	var err error
-	if b.Agent, err = New(o); err != nil {
+	if b.Agent, err = New(b.o); err != nil {
 		b.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -23,7 +23,6 @@ func TestNew(t *testing.T) {
 		"Cache": func(o *Options) { o.Cache = nil }, "Apply": func(o *Options) { o.Apply = nil },
 	} {
 		o := b.o
-		o.Cache = b.cache()
 		drop(&o)
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), field+" is missing") {
 			t.Errorf("without %s: %v", field, err)

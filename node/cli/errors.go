@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,11 +32,18 @@ func classify(err error) *api.Error {
 			return &e
 		}
 	}
-	var network net.Error
-	if errors.As(err, &network) {
+	if network(err) {
 		return &api.Error{Kind: api.KindUnavailable, Message: err.Error(), Hint: "is the address right, and does a master run there?", Err: err}
 	}
 	return api.Classify(err)
+}
+
+// network reports whether err came from the network. net.Error does not tell:
+// every error of the system matches it, that of a file too.
+func network(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &op) || errors.As(err, &dns) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // cause is a sentinel of a room below, with what it means to a person.

@@ -25,8 +25,8 @@ type done struct {
 func (a *app) leaveCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "leave", Usage: "take this node out of its cluster",
-		Description: "Asks the daemon on this machine. Containers run on. `piccolo reset` deletes what the node leaves behind.\n\n" +
-			examples("piccolo leave", "piccolo leave --yes && piccolo reset --yes"),
+		Description: "Asks the daemon on this machine. Containers run on; the identity is deleted.\n\n" +
+			examples("piccolo leave", "piccolo leave --yes"),
 		Flags: []ucli.Flag{yesFlag()},
 		Action: func(c *ucli.Context) error {
 			if _, err := words(c); err != nil {
@@ -47,7 +47,7 @@ func (a *app) leaveCommand() *ucli.Command {
 				return err
 			}
 			return a.print(done{"left"}, func(w io.Writer) {
-				fmt.Fprintln(w, "This node has left its cluster. `piccolo reset` deletes its identity and data.")
+				fmt.Fprintln(w, "This node has left its cluster, and its identity is deleted. `piccolo join` brings it into one again.")
 			})
 		},
 	}

@@ -216,6 +216,10 @@ func podmanPost(ctx context.Context, b *board, do string) error {
 func measurePlan(ctx context.Context, s *session, c *cluster) error {
 	f := newFigure(s, c, "configuration changed → confirmed by every node", "s", atMost(1, "≤ 1 s"))
 	defer f.add(s)
+	written, err := writes(c.master())
+	if err != nil {
+		return err
+	}
 	interval := time.Duration(0)
 	for i := range s.o.runs {
 		if err := pause(ctx); err != nil {
@@ -228,11 +232,42 @@ func measurePlan(ctx context.Context, s *session, c *cluster) error {
 		}
 		f.sample(took)
 	}
+	if err := s.writesPerChange(c, written); err != nil {
+		return err
+	}
 	if interval == topology.DefaultHeartbeatInterval {
 		return nil
 	}
-	_, err := c.configure(ctx, topology.DefaultHeartbeatInterval)
+	_, err = c.configure(ctx, topology.DefaultHeartbeatInterval)
 	return err
+}
+
+// writesPerChange tells what one change cost the master's disk: one record of
+// the cluster, and a plan for every node.
+func (s *session) writesPerChange(c *cluster, before written) error {
+	after, err := writes(c.master())
+	if err != nil {
+		return err
+	}
+	f := newFigure(s, c, "master: written for one configuration change", "KB", none)
+	f.value(float64(after.device-before.device) / 1000 / float64(s.o.runs))
+	f.note("at the device; the daemon itself wrote %.0f KB", float64(after.daemon-before.daemon)/1000/float64(s.o.runs))
+	f.add(s)
+	return nil
+}
+
+// written is how many bytes reached a board's data disk, and how many its
+// daemon gave to the kernel for that (the base of piccolo_flash_mb_per_day).
+type written struct{ device, daemon uint64 }
+
+func writes(b *board) (w written, err error) {
+	r, err := b.read()
+	if err != nil {
+		return w, err
+	}
+	w.device = r.written
+	w.daemon, err = field(fmt.Sprintf("/proc/%d/io", r.pid), "write_bytes:", 1)
+	return w, err
 }
 
 func (c *cluster) configure(ctx context.Context, heartbeat time.Duration) (time.Duration, error) {

@@ -4,6 +4,7 @@ package system
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -145,7 +146,13 @@ func configuration(c *cluster) {
 	c.apply(ok(`revision \d+`), func(s string) string { return set("log_level", "debug")(set("heartbeat_interval", "5s")(s)) })
 	for i, b := range all {
 		c.Eventually(5*time.Second, b.Name+" has confirmed its plan", func() error { return c.confirmed(b) })
-		c.says(b, mark[i], "level=DEBUG")
+		c.Eventually(5*time.Second, b.Name+" logs at level debug", func() error {
+			c.piccolo(b, ok(), "status") // a request is worth a line
+			if !strings.Contains(b.Console()[mark[i]:], "level=DEBUG") {
+				return errors.New("its log has no such line")
+			}
+			return nil
+		})
 	}
 	c.piccolo(c.Board(1), ok("every 5s", "debug"), "topology show")
 	c.apply(ok(), set("log_level", "info"))

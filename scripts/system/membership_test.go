@@ -24,7 +24,7 @@ func TestMembership(t *testing.T) {
 	c.chapter("leaving", func(c *cluster) {
 		b := c.Board(3)
 		c.piccolo(b, fails(2, "--yes"), "leave")
-		c.piccolo(b, ok("has left its cluster", "piccolo reset"), "leave --yes")
+		c.piccolo(b, ok("has left its cluster", "piccolo join"), "leave --yes")
 		c.gone(b)
 		c.Eventually(soon, "board3 is forgotten", func() error { return c.forgotten(b) })
 		c.piccolo(b, fails(3, "belongs to no cluster", "piccolo join"), "run")
