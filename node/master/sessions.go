@@ -52,8 +52,8 @@ type session struct {
 	keyring *workload.Keyring
 	removed string
 	queries []workload.Notice
-	pongs   map[uint64]chan struct{}
-	stats   map[uint64]chan workload.StatsAnswer
+	// waiting holds who asked, by the question's number.
+	waiting map[uint64]chan workload.Answer
 }
 
 // Attach keeps the session of one node until ctx ends, the node goes, or a
@@ -64,7 +64,7 @@ func (m *Master) Attach(ctx context.Context, h workload.Hello, send func(workloa
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	s := &session{hello: h, end: end, wake: make(chan struct{}, 1), pongs: map[uint64]chan struct{}{}, stats: map[uint64]chan workload.StatsAnswer{}}
+	s := &session{hello: h, end: end, wake: make(chan struct{}, 1), waiting: map[uint64]chan workload.Answer{}}
 	m.sessions.put(s)
 	defer m.detach(s)
 	go func() { // ends with the connection: receive fails then
@@ -220,61 +220,53 @@ func (s *sessions) notify(id string, n workload.Notice) bool {
 	return open.post(n)
 }
 
-// ping reports whether the node answers through its open session now.
-func (s *sessions) ping(ctx context.Context, id string) bool {
+// ask sends a question down the node's session and waits for its answer until
+// ctx ends.
+func (s *sessions) ask(ctx context.Context, id string, question func(number uint64) workload.Notice) (workload.Answer, error) {
 	open := s.get(id)
 	if open == nil {
-		return false
+		return workload.Answer{}, errors.New("it is not attached")
 	}
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	number, answered := s.counter.Add(1), make(chan struct{})
+	number, answered := s.counter.Add(1), make(chan workload.Answer, 1)
 	open.mu.Lock()
-	open.pongs[number] = answered
+	open.waiting[number] = answered
 	open.mu.Unlock()
 	defer func() {
 		open.mu.Lock()
-		delete(open.pongs, number)
+		delete(open.waiting, number)
 		open.mu.Unlock()
 	}()
-	if !open.post(workload.Notice{Ping: number}) {
-		return false
+	if !open.post(question(number)) {
+		return workload.Answer{}, fmt.Errorf("%d questions wait already", maxQueries)
 	}
 	select {
-	case <-answered:
-		return true
+	case a := <-answered:
+		return a, nil
 	case <-ctx.Done():
-		return false
+		return workload.Answer{}, ctx.Err()
 	}
+}
+
+// ping reports whether the node answers through its open session now.
+func (s *sessions) ping(ctx context.Context, id string) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	_, err := s.ask(ctx, id, func(n uint64) workload.Notice { return workload.Notice{Ping: n} })
+	return err == nil
 }
 
 // ContainerStats asks a node for the figures of its containers.
 func (m *Master) ContainerStats(ctx context.Context, id string) (map[string]workload.ContainerStats, error) {
-	open := m.sessions.get(id)
-	if open == nil {
-		return nil, fmt.Errorf("ask node %s for figures: it is not attached", id)
+	a, err := m.sessions.ask(ctx, id, func(n uint64) workload.Notice { return workload.Notice{StatsQuery: n} })
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("ask node %s for figures: %w", id, err)
+	case a.Stats == nil:
+		return nil, fmt.Errorf("ask node %s for figures: its answer has none", id)
+	case a.Stats.Error != "":
+		return nil, fmt.Errorf("ask node %s for figures: %s", id, a.Stats.Error)
 	}
-	number, answered := m.sessions.counter.Add(1), make(chan workload.StatsAnswer, 1)
-	open.mu.Lock()
-	open.stats[number] = answered
-	open.mu.Unlock()
-	defer func() {
-		open.mu.Lock()
-		delete(open.stats, number)
-		open.mu.Unlock()
-	}()
-	if !open.post(workload.Notice{StatsQuery: number}) {
-		return nil, fmt.Errorf("ask node %s for figures: %d questions wait already", id, maxQueries)
-	}
-	select {
-	case a := <-answered:
-		if a.Error != "" {
-			return nil, fmt.Errorf("ask node %s for figures: %s", id, a.Error)
-		}
-		return a.Stats, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("ask node %s for figures: %w", id, ctx.Err())
-	}
+	return a.Stats.Stats, nil
 }
 
 // post puts a notice into the mailbox; false when it has no place.
@@ -327,17 +319,14 @@ func (s *session) take() []workload.Notice {
 
 // answer hands an answer to whoever asked; nobody waits for a late one.
 func (s *session) answer(a workload.Answer) {
+	number := a.Pong
+	if a.Stats != nil {
+		number = a.Stats.Query
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a.Stats != nil {
-		if c, ok := s.stats[a.Stats.Query]; ok {
-			delete(s.stats, a.Stats.Query)
-			c <- *a.Stats
-		}
-		return
-	}
-	if c, ok := s.pongs[a.Pong]; ok {
-		delete(s.pongs, a.Pong)
-		close(c)
+	if c, ok := s.waiting[number]; ok {
+		delete(s.waiting, number)
+		c <- a
 	}
 }

@@ -292,7 +292,7 @@ func TestContainerStats(t *testing.T) {
 	if _, err := c.ContainerStats(t.Context(), "n-other"); err == nil || !strings.Contains(err.Error(), "not attached") {
 		t.Errorf("of a node that is not there: %v", err)
 	}
-	if s := c.sessions.get(b.id); len(s.stats) != 0 || len(s.pongs) != 0 {
+	if s := c.sessions.get(b.id); len(s.waiting) != 0 {
 		t.Error("questions that nobody asks any more are kept")
 	}
 }
