@@ -77,7 +77,7 @@ func (d *daemon) buildMesh() error {
 	port := uint16(d.m.GossipPort)
 	d.mesh, err = gossip.New(gossip.Options{
 		ID: d.m.ID, Bind: anyAddress(port), Advertise: netip.AddrPortFrom(advertise, port),
-		Keyring: d.keyring, Meta: meta, Logger: d.o.Logger,
+		Keyring: d.keyring, Meta: meta, Network: d.o.Network, Logger: d.o.Logger,
 	})
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"piccolo.io/piccolo/gossip"
@@ -33,6 +34,9 @@ import (
 func Join(ctx context.Context, o JoinOptions) (JoinResult, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
+	}
+	if o.Waiting == nil {
+		o.Waiting = o.Progress
 	}
 	res, err := join(ctx, o)
 	if err != nil {
@@ -202,6 +206,9 @@ func (e *enrolment) greet(ctx context.Context) (time.Time, error) {
 
 // greetError drops what net/http adds: the caller has named the master.
 func greetError(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("nothing answered within %s: %w", pki.DialTimeout, context.DeadlineExceeded)
+	}
 	if inner := errors.Unwrap(err); inner != nil {
 		return inner
 	}
@@ -241,6 +248,9 @@ func (e *enrolment) register(ctx context.Context, report readiness.Report) (work
 		e.m.Address = e.o.Advertise.Addr().String()
 	}
 	r := e.registration(ctx, csr, report)
+	tell := sync.OnceFunc(func() {
+		e.o.Waiting("waiting for an administrator: `piccolo node approve " + e.m.Name + "` on a master")
+	})
 	for {
 		call, cancel := context.WithTimeout(ctx, 10*time.Second)
 		a, err := link.Register(call, r)
@@ -248,7 +258,7 @@ func (e *enrolment) register(ctx context.Context, report readiness.Report) (work
 		if err != nil || a.Status != topology.StatusPending {
 			return a, identity, err
 		}
-		e.o.Progress("waiting for an administrator: `piccolo node approve " + e.m.Name + "` on a master")
+		tell()
 		select {
 		case <-time.After(max(a.RetryAfter, time.Second)):
 		case <-ctx.Done():
@@ -316,7 +326,7 @@ func (e *enrolment) probeGossip(ctx context.Context, a workload.Admission) error
 		}
 		port := uint16(e.m.GossipPort)
 		return gossip.Probe(ctx, gossip.Options{
-			ID: e.m.ID, Bind: anyAddress(port), Advertise: netip.AddrPortFrom(own, port), Keyring: keyring,
+			ID: e.m.ID, Bind: anyAddress(port), Advertise: netip.AddrPortFrom(own, port), Keyring: keyring, Network: e.o.Network,
 		}, netip.AddrPortFrom(addr, uint16(n.GossipPort)), n.ID)
 	}
 	return nil

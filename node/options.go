@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"piccolo.io/piccolo/gossip"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -50,6 +51,9 @@ type Options struct {
 	// CertificateLifetime of the node certificates that a master signs; 0 is
 	// 90 days. Only shorter in tests and demonstrations.
 	CertificateLifetime time.Duration
+	// Network carries the gossip mesh; the machine's own where nil. Only other
+	// in tests.
+	Network gossip.Network
 	// Version and BuildTime of this binary; BuildTime is the lower bound of
 	// every clock reading.
 	Version   string
@@ -168,6 +172,9 @@ type JoinOptions struct {
 	// Progress is told, in words for a person, what is being done. It may be
 	// nil.
 	Progress func(step string)
+	// Waiting is told, once, for whom the join waits where an administrator
+	// has to approve it: that may take an hour. It may be nil.
+	Waiting func(what string)
 }
 
 // JoinResult says how a join went.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/podman/podmantest"
@@ -251,23 +250,14 @@ func TestDoubtIsSaid(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	b.online()
-	said := make(chan string, 1)
 	b.master.edit(func(m *fakeMaster) { m.hang = hang })
-	go func() {
-		for b.Standing().Mode == ModeOnline {
-			<-time.After(time.Millisecond)
-		}
-		said <- b.Standing().Reason
-	}()
 	b.Doubt()
-	select {
-	case reason := <-said:
-		if !strings.Contains(reason, errDoubt.Error()) {
-			t.Errorf("it says %q", reason)
+	eventually(t, "offline, and why", func() string {
+		if s := b.Standing(); s.Mode != ModeOffline || !strings.Contains(s.Reason, errDoubt.Error()) {
+			return fmt.Sprintf("%+v", s)
 		}
-	case <-time.After(patience):
-		t.Fatal("it does not doubt")
-	}
+		return ""
+	})
 }
 
 func TestQuestions(t *testing.T) {

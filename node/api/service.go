@@ -303,13 +303,11 @@ func (s *Service) find(ref string) (topology.Node, error) {
 // authorizeChange also refuses what only a master can do, with the way to
 // one: on a sub even root lacks the permission, and that is no help.
 func (s *Service) authorizeChange(p auth.Principal, action auth.Action) error {
-	if !s.IsMaster() && p.Kind == auth.KindLocal {
+	err := auth.Authorize(p, action, auth.Cluster())
+	if !s.IsMaster() && (err == nil || p.Kind == auth.KindLocal) {
 		return s.notAMaster()
 	}
-	if err := auth.Authorize(p, action, auth.Cluster()); err != nil {
-		return Classify(err)
-	}
-	return nil
+	return classified(err)
 }
 
 // audit keeps what was changed or denied. It uses its own deadline, since

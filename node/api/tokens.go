@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"piccolo.io/piccolo/node/auth"
+	"piccolo.io/piccolo/store"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -78,5 +80,8 @@ func (s *Service) DeleteToken(ctx context.Context, p auth.Principal, id string) 
 	if err := s.authorizeChange(p, auth.TokensWrite); err != nil {
 		return err
 	}
-	return classified(s.Tokens.DeleteToken(ctx, id))
+	if err = s.Tokens.DeleteToken(ctx, id); errors.Is(err, store.ErrNotFound) {
+		return NotFoundf("there is no join token %q", shorten(id)).WithHint("`piccolo token ls` lists them")
+	}
+	return classified(err)
 }

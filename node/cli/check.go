@@ -62,6 +62,9 @@ func checkMaster(master string) error {
 	bad := func(why string) error {
 		return api.Invalidf("master %q: %s", shorten(master), why).WithHint("write it as 10.0.0.1, board-1.lan or 10.0.0.1:7443")
 	}
+	if strings.Contains(master, "/") {
+		return bad("a host is needed, not a URL")
+	}
 	host, port := master, ""
 	if h, p, err := net.SplitHostPort(master); err == nil {
 		host, port = h, p
@@ -74,8 +77,6 @@ func checkMaster(master string) error {
 	switch {
 	case host == "":
 		return bad("the host is missing")
-	case strings.Contains(host, "/"):
-		return bad("a host is needed, not a URL")
 	case len(host) > 253:
 		return bad("a host name has at most 253 characters")
 	case net.ParseIP(strings.SplitN(host, "%", 2)[0]) != nil:

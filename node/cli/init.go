@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	ucli "github.com/urfave/cli/v2"
@@ -149,6 +150,7 @@ func (a *app) joinOptions(c *ucli.Context) (o node.JoinOptions, err error) {
 	return node.JoinOptions{
 		Options: a.nodeOptions(), Token: token, Role: role,
 		Name: d.name, Advertise: d.advertise, Labels: d.labels, Progress: a.step,
+		Waiting: func(what string) { a.say("%s", plain(strings.ToUpper(what[:1])+what[1:])) },
 	}, nil
 }
 

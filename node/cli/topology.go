@@ -69,7 +69,8 @@ func (a *app) applyTopology(c *ucli.Context) error {
 	var text []byte
 	var err error
 	if file == "-" {
-		text, err = readAll(a.streams.In, "standard input", maxFile)
+		file = "standard input"
+		text, err = readAll(a.streams.In, file, maxFile)
 	} else {
 		text, err = readBounded(file, maxFile)
 	}

@@ -28,9 +28,12 @@ func TestJoinToReady(t *testing.T) {
 	if n.AppliedRevision != n.PlanRevision || n.PlanRevision == 0 || n.LastHeartbeat == nil || n.Usage == nil || n.Usage.Load1 != 0.5 {
 		t.Errorf("what is only in memory: %+v", n)
 	}
-	if !c.watchers.heard("NodeStatus kitchen Ready") {
-		t.Error("nobody was told")
-	}
+	eventually(t, "the watchers' event", func() string {
+		if !c.watchers.heard("NodeStatus kitchen Ready") {
+			return "not told"
+		}
+		return ""
+	})
 	list := c.Containers(b.id)
 	if len(list) != 1 || list[0].NodeName != "kitchen" || len(c.Containers("")) != 1 || len(c.Containers("n-other")) != 0 {
 		t.Errorf("containers: %+v", list)

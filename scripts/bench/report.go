@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -65,9 +65,9 @@ func machineFacts(ctx context.Context, o options) machine {
 	}
 	m.Podman = said(ctx, "podman", "--version")
 	m.Piccolo = said(ctx, o.binary, "version")
-	m.Commit = said(ctx, "git", "-C", filepath.Dir(o.lab), "rev-parse", "HEAD")
-	if m.Commit != "" && said(ctx, "git", "-C", filepath.Dir(o.lab), "status", "--porcelain", "--untracked-files=no") != "" {
-		m.Commit += " with changes"
+	var build struct{ Commit string }
+	if json.Unmarshal([]byte(said(ctx, o.binary, "version", "-o", "json")), &build) == nil {
+		m.Commit = build.Commit
 	}
 	return m
 }
@@ -107,7 +107,7 @@ func (r *report) facts() []string {
 	m := r.Machine
 	lines := []string{
 		fmt.Sprintf("%s, %d cores, %d MB of memory, kernel %s, %s", m.CPU, m.Cores, m.Memory, m.Kernel, m.Podman),
-		fmt.Sprintf("%s, commit %s", m.Piccolo, m.Commit),
+		fmt.Sprintf("%s, commit %s", m.Piccolo, cmp.Or(m.Commit, "not known")),
 		fmt.Sprintf("%s, for %.0f minutes; load of the machine %.1f at the beginning, %.1f at the end",
 			r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Seconds/60, r.LoadBegin[0], r.LoadEnd[0]),
 	}

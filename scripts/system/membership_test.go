@@ -65,6 +65,7 @@ func approval(c *cluster) {
 	mark := len(b.Console())
 	c.join(b)
 	c.pending(b)
+	c.says(b, mark, "piccolo node approve board3")
 	c.piccolo(master, ok("1 Pending", "piccolo node approve"), "status")
 	c.piccolo(master, ok("being removed|rejected"), "node rm board3 --yes")
 	c.says(b, mark, "rejected by")

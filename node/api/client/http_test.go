@@ -150,7 +150,7 @@ func TestStaleAnswer(t *testing.T) {
 		t.Errorf("as of %v, %v", nodes.AsOf, err)
 	}
 	_, err = x.RemoveNode(t.Context(), "board")
-	isError(t, err, api.KindDenied, "nodes:write")
+	isError(t, err, api.KindUnavailable, "this node is a sub")
 }
 
 func TestNodeReadsItselfWithItsCertificate(t *testing.T) {
