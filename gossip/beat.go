@@ -80,50 +80,60 @@ func (b *beats) take(id string) {
 	kick(b.first)
 }
 
-// listen calls silent for every node whose beats have stopped, until ctx ends. It doubts itself first: when its own
-// turn came late, this machine was stalled, and every node gets its full time again.
+// listen calls silent for every node whose beats have stopped, until ctx ends. It sleeps until the first node can be
+// overdue. It doubts itself first: when its own turn came late, this machine was stalled, and every node gets its full
+// time again.
 func (b *beats) listen(ctx context.Context, silent func(id string)) {
-	tick := time.NewTicker(b.every / 2)
-	defer tick.Stop()
-	last := time.Now()
+	timer := time.NewTimer(b.limit)
+	defer timer.Stop()
 	for {
+		due, waiting := b.due()
+		if !waiting {
+			select { // nobody to listen for: no need to wake up
+			case <-b.first:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer.Reset(time.Until(due))
 		select {
-		case <-tick.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return
 		}
 		now := time.Now()
-		late := now.Sub(last) > b.every
-		last = now
-		waiting, gone := b.look(now, late)
-		for _, id := range gone {
+		for _, id := range b.overdue(now, now.Sub(due) > b.every) {
 			silent(id)
-		}
-		if waiting {
-			continue
-		}
-		select { // nobody to listen for: no need to wake up
-		case <-b.first:
-			last = time.Now()
-		case <-ctx.Done():
-			return
 		}
 	}
 }
 
-func (b *beats) look(now time.Time, late bool) (waiting bool, gone []string) {
+// due is when the first node will have been silent for too long.
+func (b *beats) due() (first time.Time, waiting bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, at := range b.heard {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first.Add(b.limit), len(b.heard) > 0
+}
+
+func (b *beats) overdue(now time.Time, late bool) (gone []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id, at := range b.heard {
 		switch {
 		case late:
 			b.heard[id] = now
-		case now.Sub(at) > b.limit:
+		case now.Sub(at) >= b.limit:
 			delete(b.heard, id)
 			gone = append(gone, id)
 		}
 	}
-	return len(b.heard) > 0, gone
+	return gone
 }
 
 // silent tells that a member's beats have stopped. One that has said goodbye, or is dead already, is no news.

@@ -51,16 +51,10 @@ func (m *Mesh) Reach(ctx context.Context, id string, addr netip.AddrPort) error 
 func (m *Mesh) reach(ctx context.Context, r *running, id string, addr netip.AddrPort) error {
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pinged, connected := make(chan error, 1), make(chan error, 1)
+	pinged, knocked := make(chan error, 1), make(chan error, maxKnocks)
 	r.wg.Go(func() { pinged <- m.ping(asking, r, id, addr) })
-	r.wg.Go(func() {
-		c, err := r.wire.dial(asking, addr)
-		if err == nil {
-			_ = c.Close()
-		}
-		connected <- err
-	})
-	tcp, dialling := "TCP has not answered either", connected
+	r.wg.Go(func() { r.knock(asking, addr, knocked) })
+	tcp := "TCP has not answered either"
 	for {
 		select {
 		case err := <-pinged:
@@ -68,8 +62,7 @@ func (m *Mesh) reach(ctx context.Context, r *running, id string, addr netip.Addr
 				return fmt.Errorf("%w; %s", err, tcp)
 			}
 			return err
-		case err := <-dialling:
-			dialling = nil
+		case err := <-knocked:
 			switch {
 			case errors.Is(err, syscall.ECONNREFUSED):
 				return acked(pinged)
@@ -80,6 +73,28 @@ func (m *Mesh) reach(ctx context.Context, r *running, id string, addr netip.Addr
 			}
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// maxKnocks bounds how often one Reach dials TCP.
+const maxKnocks = 4
+
+// knock dials the TCP port and tells each outcome. A connection that is accepted is held: a process that is just
+// dying still accepts, then lets go of it, and refuses the next.
+func (r *running) knock(ctx context.Context, addr netip.AddrPort, outcome chan<- error) {
+	for range maxKnocks {
+		c, err := r.wire.dial(ctx, addr)
+		outcome <- err
+		if err != nil {
+			return
+		}
+		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+		_, _ = c.Read(make([]byte, 1)) // nobody is expected to say anything: it returns when one side ends
+		stop()
+		_ = c.Close()
+		if ctx.Err() != nil {
+			return
 		}
 	}
 }

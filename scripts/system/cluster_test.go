@@ -3,7 +3,6 @@
 package system
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -226,11 +225,4 @@ func set(field, value string) func(string) string {
 	return func(text string) string {
 		return regexp.MustCompile(`(?m)^( *`+field+`:).*$`).ReplaceAllString(text, "$1 "+value)
 	}
-}
-
-// within is a context that ends with the test or after the deadline.
-func (c *cluster) within(deadline time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(c.t.Context(), deadline)
-	c.t.Cleanup(cancel)
-	return ctx
 }
