@@ -131,8 +131,8 @@ type Usage struct {
 	// which holds the data directory since the board started; 0 where the
 	// kernel does not tell.
 	DeviceWritten uint64 `json:"device_written,omitempty"`
-	// FlashMBPerDay is what Piccolo itself writes to disk, in MB (10^6
-	// bytes) a day, measured since the daemon started.
+	// FlashMBPerDay is what is written to that device, by everything on the
+	// board, in MB (10^6 bytes) a day; 0 in the daemon's first ten minutes.
 	FlashMBPerDay float64 `json:"flash_mb_per_day"`
 	// UptimeSeconds of the board.
 	UptimeSeconds uint64 `json:"uptime_seconds"`

@@ -187,10 +187,15 @@ func New(o Options) (*Agent, error) {
 // for a master, and looks for none any more once the cluster has removed the
 // node.
 func (a *Agent) Run(ctx context.Context) error {
-	if a.plan.Revision > 0 {
-		if err := a.obey(a.plan); err != nil {
-			a.o.Logger.Error("the kept plan is not obeyed", "revision", a.plan.Revision, "error", err)
+	a.mu.Lock()
+	kept := a.plan
+	a.mu.Unlock()
+	if kept.Revision > 0 {
+		if err := a.obey(kept); err != nil {
+			a.o.Logger.Error("the kept plan is not obeyed", "revision", kept.Revision, "error", err)
+			a.mu.Lock()
 			a.plan, a.standing.ApplyError = workload.Plan{}, err.Error() // a master sends it again
+			a.mu.Unlock()
 		}
 	}
 	outer := ctx
@@ -232,8 +237,9 @@ func (a *Agent) Containers() []workload.Container {
 	return a.containers
 }
 
-// FlashMBPerDay is what the daemon makes the kernel write to disk, in MB
-// (10^6 bytes) a day, at the pace since its start; 0 in the first minute.
+// FlashMBPerDay is what is written to the device that holds the data
+// directory, by everything on the board, in MB (10^6 bytes) a day, at the pace
+// since the daemon's start; 0 until ten minutes have passed.
 func (a *Agent) FlashMBPerDay(ctx context.Context) float64 { return a.figures.FlashMBPerDay(ctx) }
 
 // Doubt asks the agent to find out at once whether its master still answers:

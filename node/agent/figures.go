@@ -34,8 +34,13 @@ type figures struct {
 	process *process.Process
 }
 
-// settleTime after the start, before the pace of writing is counted.
-const settleTime = 30 * time.Second
+const (
+	// settleTime after the start, before the pace of writing is counted.
+	settleTime = 30 * time.Second
+	// paceTime must pass before a pace is told: a single write in the first
+	// minute would look like a worn card.
+	paceTime = 10 * time.Minute
+)
 
 func newFigures(dataDir string, now func() time.Time) *figures {
 	p, err := process.NewProcess(int32(os.Getpid()))
@@ -128,27 +133,28 @@ func (f *figures) deviceWritten(ctx context.Context) uint64 {
 	return counters[device].WriteBytes
 }
 
-// FlashMBPerDay is what this process made the kernel write to disk, in MB
-// (10^6 bytes) a day, at the pace since the start settled. 0 before that.
+// FlashMBPerDay is what is written to the device that holds the data
+// directory, by everything on this board, in MB (10^6 bytes) a day, at the
+// pace since the start settled. Where the kernel does not tell of the device
+// it is what this process alone writes. 0 until there is enough to tell.
 func (f *figures) FlashMBPerDay(ctx context.Context) float64 {
-	if f.process == nil {
-		return 0
-	}
-	io, err := f.process.IOCountersWithContext(ctx)
-	if err != nil {
-		return 0
+	written := f.deviceWritten(ctx)
+	if written == 0 && f.process != nil {
+		if io, err := f.process.IOCountersWithContext(ctx); err == nil {
+			written = io.WriteBytes
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.baseAt.IsZero() {
 		if time.Since(f.started) > settleTime {
-			f.base, f.baseAt = io.WriteBytes, time.Now()
+			f.base, f.baseAt = written, time.Now()
 		}
 		return 0
 	}
 	span := time.Since(f.baseAt)
-	if span < settleTime {
+	if span < paceTime || written < f.base {
 		return 0
 	}
-	return float64(io.WriteBytes-f.base) / 1e6 * float64(24*time.Hour) / float64(span)
+	return float64(written-f.base) / 1e6 * float64(24*time.Hour) / float64(span)
 }

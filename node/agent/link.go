@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -112,6 +113,7 @@ func (a *Agent) session(ctx context.Context, master string) error {
 	g.Go(func() error { return s.reports(ctx) })
 	g.Go(func() error { return s.plans(ctx) })
 	err = g.Wait()
+	s.asked.Wait()
 	return fmt.Errorf("session with master %s: %w", master, err)
 }
 
@@ -132,6 +134,7 @@ type session struct {
 	removed  chan struct{} // capacity 1
 	answers  chan workload.Answer
 	last     uint64 // sequence of the last heartbeat
+	asked    sync.WaitGroup
 }
 
 // notice obeys one message of the master. The first is always the view.
@@ -153,11 +156,11 @@ func (s *session) notice(ctx context.Context, n workload.Notice) {
 	case n.Ping != 0:
 		s.answer(workload.Answer{Pong: n.Ping})
 	case n.StatsQuery != 0:
-		go func() { // bounded by callTimeout and by the master's own bound of questions
+		s.asked.Go(func() { // bounded by callTimeout and by the master's own bound of questions
 			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
 			s.answer(workload.Answer{Stats: s.a.stats(ctx, n.StatsQuery)})
-		}()
+		})
 	case n.PlanRevision != 0:
 		s.a.newer(n.PlanRevision)
 	}
@@ -172,19 +175,21 @@ func (s *session) answer(a workload.Answer) {
 }
 
 // ready waits for the session to be accepted.
-func (s *session) ready(ctx context.Context) bool {
+func (s *session) ready(ctx context.Context) error {
 	select {
 	case <-s.attached:
-		return true
+		return nil
+	case <-time.After(callTimeout):
+		return fmt.Errorf("attach: %w", errDoubt)
 	case <-ctx.Done():
-		return false
+		return ctx.Err()
 	}
 }
 
 // heartbeats sends a sign of life at once and then at the plan's interval.
 func (s *session) heartbeats(ctx context.Context) error {
-	if !s.ready(ctx) {
-		return ctx.Err()
+	if err := s.ready(ctx); err != nil {
+		return err
 	}
 	timeout := callTimeout
 	for {
@@ -228,13 +233,19 @@ func (s *session) heartbeat(ctx context.Context, timeout time.Duration) error {
 	return nil
 }
 
-// reports sends the newest report whenever it changed.
+// reports sends the newest report whenever it changed. One that the master
+// does not take for what is in it would not be taken a second time either: it
+// is said once, and the session goes on.
 func (s *session) reports(ctx context.Context) error {
-	if !s.ready(ctx) {
-		return ctx.Err()
+	if err := s.ready(ctx); err != nil {
+		return err
 	}
 	for {
-		if err := s.call(ctx, func(ctx context.Context) error { return s.link.Report(ctx, s.a.report()) }); err != nil {
+		err := s.call(ctx, func(ctx context.Context) error { return s.link.Report(ctx, s.a.report()) })
+		switch {
+		case errors.Is(err, topology.ErrInvalid):
+			s.a.o.Logger.Error("the master does not take this node's report", "error", err)
+		case err != nil:
 			return fmt.Errorf("report: %w", err)
 		}
 		select {
@@ -247,8 +258,8 @@ func (s *session) reports(ctx context.Context) error {
 
 // plans fetches, obeys and confirms.
 func (s *session) plans(ctx context.Context) error {
-	if !s.ready(ctx) {
-		return ctx.Err()
+	if err := s.ready(ctx); err != nil {
+		return err
 	}
 	for {
 		if err := s.fetchPlan(ctx); err != nil {

@@ -49,7 +49,9 @@ func (a *Agent) recall() error {
 // newer notes that the masters hold a plan of this revision.
 func (a *Agent) newer(revision int64) {
 	a.mu.Lock()
-	fetch := revision > a.plan.Revision && revision > a.newestPlan
+	// One that was refused, for a full disk perhaps, is tried again with each
+	// heartbeat.
+	fetch := revision > a.plan.Revision && (revision > a.newestPlan || a.standing.ApplyError != "")
 	a.newestPlan = max(a.newestPlan, revision)
 	a.mu.Unlock()
 	if fetch {

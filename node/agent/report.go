@@ -14,6 +14,9 @@ import (
 // checkInterval between two runs of the readiness checks of a running node.
 const checkInterval = 30 * time.Second
 
+// maxReported bounds the containers of one report; the masters take no more.
+const maxReported = 1000
+
 // report is the newest report.
 func (a *Agent) report() workload.Report {
 	a.mu.Lock()
@@ -28,6 +31,10 @@ func (a *Agent) report() workload.Report {
 
 // podmanChanged takes a new picture of the board's containers.
 func (a *Agent) podmanChanged(s podman.Snapshot) {
+	if n := len(s.Containers); n > maxReported {
+		a.o.Logger.Warn("too many containers to report", "containers", n, "reported", maxReported)
+		s.Containers = s.Containers[:maxReported]
+	}
 	containers := make([]workload.Container, 0, len(s.Containers))
 	for _, c := range s.Containers {
 		container := fromPodman(c)
@@ -131,7 +138,7 @@ func (a *Agent) alerts() []workload.Alert {
 		if f.Condition == topology.ReasonPodmanDown {
 			continue // the watch has said so already, and sooner
 		}
-		add("Readiness/"+f.Check, workload.Severity(f.Severity), f.Found, f.Mend)
+		add("Readiness/"+f.Check, workload.Severity(f.Severity), f.Check+": "+f.Found, f.Mend)
 	}
 	a.raised = standing
 	return out

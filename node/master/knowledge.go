@@ -52,11 +52,7 @@ func (m *Master) Containers(node string) []workload.Container {
 
 // publishContainers tells the watchers which containers of a node changed.
 func (m *Master) publishContainers(id string, old, new *workload.Report) {
-	name := id
-	if n, ok := m.nodes.get(id); ok {
-		name = n.Value.Name
-	}
-	seen := map[string]bool{}
+	name, seen := m.nameOf(id), map[string]bool{}
 	if new != nil {
 		for _, c := range new.Containers {
 			c.Node, c.NodeName = id, name
@@ -71,6 +67,33 @@ func (m *Master) publishContainers(id string, old, new *workload.Report) {
 			}
 		}
 	}
+}
+
+// publishAlerts tells the watchers which alerts of a node came or went.
+func (m *Master) publishAlerts(id string, old, new *workload.Report) {
+	standing := map[string]bool{}
+	if new != nil {
+		for _, a := range new.Alerts {
+			a.Node, a.NodeName = id, m.nameOf(id)
+			standing[a.ID] = true
+			m.o.Publisher.Publish("alert", a.ID, a)
+		}
+	}
+	if old != nil {
+		for _, a := range old.Alerts {
+			if !standing[a.ID] {
+				m.o.Publisher.Publish("alert", a.ID, nil)
+			}
+		}
+	}
+}
+
+// nameOf is a node's name, or its id where it has none here.
+func (m *Master) nameOf(id string) string {
+	if n, ok := m.nodes.get(id); ok {
+		return n.Value.Name
+	}
+	return id
 }
 
 // Topology returns the cluster with the names of its nodes.

@@ -114,12 +114,12 @@ func New(o Options) (*Master, error) {
 		announce: make(chan struct{}, 1),
 		ready:    make(chan struct{}),
 	}
-	m.cluster = newTable(o.Store, "cluster", "cluster", m.clusterChanged)
-	m.nodes = newTable(o.Store, "nodes", "node", m.nodeChanged)
-	m.plans = newTable(o.Store, "plans", "plan", m.planChanged)
-	m.reports = newTable(o.Store, "reports", "report", m.reportChanged)
-	m.leases = newTable(o.Store, "leases", "lease", m.leaseChanged)
-	m.alerts = newTable(o.Store, "alerts", "alert", m.alertChanged)
+	m.cluster = newTable(m, "cluster", "cluster", m.clusterChanged)
+	m.nodes = newTable(m, "nodes", "node", m.nodeChanged)
+	m.plans = newTable(m, "plans", "plan", m.planChanged)
+	m.reports = newTable(m, "reports", "report", m.reportChanged)
+	m.leases = newTable(m, "leases", "lease", m.leaseChanged)
+	m.alerts = newTable(m, "alerts", "alert", m.alertChanged)
 	m.audit = newAuditLog(o.Store, o.Logger)
 	m.sessions = newSessions(m)
 	m.monitor = newMonitor(m)
@@ -131,6 +131,7 @@ func (m *Master) Ready() <-chan struct{} { return m.ready }
 
 // Run works until ctx ends. It waits for the store itself.
 func (m *Master) Run(ctx context.Context) error {
+	outer := ctx
 	select {
 	case <-m.o.Store.Ready():
 	case <-ctx.Done():
@@ -140,32 +141,39 @@ func (m *Master) Run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{
-		m.cluster.run, m.nodes.run, m.plans.run, m.reports.run, m.leases.run, m.alerts.run,
-	} {
-		g.Go(func() error { return run(ctx) })
-	}
-	g.Go(func() error {
-		for _, listed := range []chan struct{}{
-			m.cluster.listed, m.nodes.listed, m.plans.listed, m.reports.listed, m.leases.listed, m.alerts.listed,
-		} {
-			select {
-			case <-listed:
-			case <-ctx.Done():
-				return nil
-			}
-		}
+	// Whatever speaks of a node is read after the nodes.
+	if m.follow(ctx, g, m.nodes, m.cluster) && m.follow(ctx, g, m.plans, m.reports, m.leases, m.alerts) {
 		close(m.ready)
-		g.Go(func() error { return m.plan(ctx) })
-		g.Go(func() error { return m.announceViews(ctx) })
-		g.Go(func() error { return m.monitor.run(ctx) })
-		g.Go(func() error { return m.audit.run(ctx) })
-		return nil
-	})
-	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		for _, run := range []func(context.Context) error{m.plan, m.announceViews, m.monitor.run, m.audit.run} {
+			g.Go(func() error { return run(ctx) })
+		}
+	}
+	if err := g.Wait(); err != nil && outer.Err() == nil {
 		return fmt.Errorf("run control plane: %w", err)
 	}
 	return nil
+}
+
+// mirror is a table of any type.
+type mirror interface {
+	run(ctx context.Context) error
+	filled() <-chan struct{}
+}
+
+// follow starts the mirrors and waits until each has its first full list;
+// false when ctx has ended before.
+func (m *Master) follow(ctx context.Context, g *errgroup.Group, mirrors ...mirror) bool {
+	for _, t := range mirrors {
+		g.Go(func() error { return t.run(ctx) })
+	}
+	for _, t := range mirrors {
+		select {
+		case <-t.filled():
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // trigger wakes whoever reads the channel; a wake-up that is pending already
@@ -186,15 +194,18 @@ func (m *Master) clusterChanged(string, *topology.ClusterTopology, *topology.Clu
 func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 	trigger(m.replan)
 	trigger(m.announce)
+	defer func() { m.o.Publisher.Publish("topology", "cluster", m.Topology()) }()
 	if new == nil {
 		m.o.Publisher.Publish("node", id, nil)
 		m.o.Publisher.Log("NodeRemoved", old.Name, "removed from the cluster")
 		m.live.forget(id)
+		if s := m.sessions.get(id); s != nil {
+			s.end(topology.ErrRemoved)
+		}
 		return
 	}
-	m.o.Publisher.Publish("node", id, m.withLive(*new))
-	switch {
-	case old == nil || old.Status != new.Status || old.Reasons.String() != new.Reasons.String():
+	m.publishNode(id)
+	if old == nil || old.Status != new.Status || old.Reasons.String() != new.Reasons.String() {
 		message := new.Status.Word()
 		if len(new.Reasons) > 0 {
 			message += ": " + new.Reasons.String()
@@ -204,14 +215,26 @@ func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 	m.monitor.statusChanged(*new)
 }
 
+// publishNode tells the watchers a node as it is now.
+func (m *Master) publishNode(id string) {
+	if r, ok := m.nodes.get(id); ok {
+		m.o.Publisher.Publish("node", id, m.withLive(r.Value))
+	}
+}
+
 func (m *Master) planChanged(id string, _, _ *workload.Plan) {
+	m.publishNode(id)
 	if r, ok := m.plans.get(id); ok {
 		m.sessions.notify(id, workload.Notice{PlanRevision: r.Revision})
 	}
 }
 
 func (m *Master) reportChanged(id string, old, new *workload.Report) {
+	if _, ok := m.nodes.get(id); !ok {
+		new = nil // it was written while the node was being removed
+	}
 	m.publishContainers(id, old, new)
+	m.publishAlerts(id, old, new)
 }
 
 func (m *Master) alertChanged(id string, old, new *workload.Alert) {

@@ -21,6 +21,10 @@ const (
 	// leaseGrace is how long a heartbeat may be on its way when its lease has
 	// run out; a master that was itself stalled finds it waiting.
 	leaseGrace = time.Second
+	// markAgain and expireAgain are the pauses before another attempt at what
+	// the store did not take.
+	markAgain   = time.Second
+	expireAgain = 5 * time.Second
 	// reexamineAfter is when a node without a session is asked again.
 	reexamineAfter = 500 * time.Millisecond
 	// returnInterval between two questions to an unreachable node that still
@@ -41,7 +45,7 @@ type monitor struct {
 	due        chan string
 
 	mu     sync.Mutex
-	timers map[string]*time.Timer
+	timers map[string]stateTimer
 }
 
 // suspicion is one witness's word that a node is lost.
@@ -52,7 +56,7 @@ type suspicion struct {
 }
 
 func newMonitor(m *Master) *monitor {
-	return &monitor{m: m, suspicions: make(chan suspicion, maxSuspicions), due: make(chan string), timers: map[string]*time.Timer{}}
+	return &monitor{m: m, suspicions: make(chan suspicion, maxSuspicions), due: make(chan string), timers: map[string]stateTimer{}}
 }
 
 // run works until ctx ends. Each suspicion is looked at by a goroutine of its
@@ -83,7 +87,9 @@ func (mo *monitor) run(ctx context.Context) error {
 		select {
 		case s := <-mo.suspicions:
 			if busy[s.node] {
-				again[s.node] = s
+				if waiting, ok := again[s.node]; !ok || waiting.witness != "lease" {
+					again[s.node] = s
+				}
 				continue
 			}
 			examine(s)
@@ -148,7 +154,8 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 		}
 		return
 	}
-	if s.witness == "lease" {
+	// That its lease has run out is a fact, whoever asked for the look.
+	if _, leased := mo.m.leases.get(n.ID); s.witness == "lease" || !leased && mo.m.sessions.get(n.ID) == nil {
 		mo.leaseExpired(ctx, n)
 		return
 	}
@@ -169,7 +176,7 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 		mo.notConfirmed(ctx, n, s)
 	default:
 		mo.m.o.Logger.Info("node lost", "node", n.Name, "witness", s.witness, "confirmed", err)
-		mo.warn(n, "mark as unreachable", mo.m.setReasons(ctx, n.ID, topology.Reasons{topology.ReasonUnreachable}, nil))
+		mo.mark(ctx, n, topology.ReasonUnreachable, func() bool { return false })
 		mo.awaitReturn(ctx, n.ID)
 	}
 }
@@ -224,13 +231,35 @@ func (mo *monitor) leaseExpired(ctx context.Context, n topology.Node) {
 	case <-ctx.Done():
 		return
 	}
-	if _, renewed := mo.m.leases.get(n.ID); renewed {
+	renewed := func() bool {
+		_, ok := mo.m.leases.get(n.ID)
+		return ok
+	}
+	if renewed() {
 		return
 	}
-	mo.warn(n, "mark heartbeats as missed", mo.m.setReasons(ctx, n.ID, topology.Reasons{topology.ReasonHeartbeatMissed}, nil))
+	mo.mark(ctx, n, topology.ReasonHeartbeatMissed, renewed)
 }
 
-// statusChanged sets the one timer that a state may have.
+// mark adds a reason to a node and does not give up while the store takes
+// nothing, unless the reason is gone meanwhile.
+func (mo *monitor) mark(ctx context.Context, n topology.Node, reason topology.Reason, gone func() bool) {
+	for !gone() {
+		err := mo.m.setReasons(ctx, n.ID, topology.Reasons{reason}, nil)
+		if err == nil {
+			return
+		}
+		mo.warn(n, "mark as "+string(reason), err)
+		select {
+		case <-time.After(markAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// statusChanged sets the one timer that a state may have. Only a change of
+// the state sets it anew.
 func (mo *monitor) statusChanged(n topology.Node) {
 	limits := map[topology.NodeStatus]time.Duration{
 		topology.StatusPending:      pendingTimeout,
@@ -239,17 +268,30 @@ func (mo *monitor) statusChanged(n topology.Node) {
 	}
 	mo.mu.Lock()
 	defer mo.mu.Unlock()
-	if t, ok := mo.timers[n.ID]; ok {
+	t, ok := mo.timers[n.ID]
+	if ok && t.status == n.Status {
+		return
+	}
+	if ok {
 		t.Stop()
 		delete(mo.timers, n.ID)
 	}
-	limit, ok := limits[n.Status]
-	if !ok {
-		return
+	if limit, limited := limits[n.Status]; limited {
+		mo.timers[n.ID] = stateTimer{mo.after(limit, n.ID), n.Status}
 	}
-	mo.timers[n.ID] = time.AfterFunc(limit, func() {
+}
+
+// stateTimer ends the time that a node may spend in a state.
+type stateTimer struct {
+	*time.Timer
+	status topology.NodeStatus
+}
+
+// after asks run to look at a node whose time is over.
+func (mo *monitor) after(d time.Duration, id string) *time.Timer {
+	return time.AfterFunc(d, func() {
 		select {
-		case mo.due <- n.ID:
+		case mo.due <- id:
 		case <-time.After(time.Second): // run has ended
 		}
 	})
@@ -270,21 +312,27 @@ func (mo *monitor) expire(ctx context.Context, id string) {
 		return
 	}
 	n := r.Value
+	var err error
 	switch n.Status {
 	case topology.StatusPending:
-		_, err := mo.m.SignalNode(ctx, id, topology.SignalExpired, "nobody's decision")
-		mo.warn(n, "expire", err)
+		_, err = mo.m.SignalNode(ctx, id, topology.SignalExpired, "")
 	case topology.StatusInitializing:
-		_, err := mo.m.changeNode(ctx, id, func(n *topology.Node) error {
+		_, err = mo.m.changeNode(ctx, id, func(n *topology.Node) error {
 			if n.Status != topology.StatusInitializing {
 				return nil
 			}
 			return mo.m.transition(n, topology.SignalStalled, topology.Reasons{topology.ReasonReadinessFailed})
 		})
-		mo.warn(n, "mark as stalled", err)
 	case topology.StatusTerminating:
-		mo.warn(n, "release", mo.m.release(ctx, id))
+		err = mo.m.release(ctx, id)
 	}
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	mo.warn(n, "end its time as "+string(n.Status), err)
+	mo.mu.Lock()
+	defer mo.mu.Unlock()
+	mo.timers[id] = stateTimer{mo.after(expireAgain, id), n.Status}
 }
 
 func (mo *monitor) warn(n topology.Node, what string, err error) {

@@ -130,29 +130,59 @@ func (m *Master) EditNode(ctx context.Context, id string, edit func(*topology.No
 
 // SignalNode carries out an administrator's signal.
 func (m *Master) SignalNode(ctx context.Context, id string, signal topology.Signal, by string) (topology.Node, error) {
-	n, err := m.changeNode(ctx, id, func(n *topology.Node) error {
-		return m.transition(n, signal, n.Reasons)
-	})
-	if err != nil || n.Status != topology.StatusTerminating {
-		return n, err
+	switch signal {
+	case topology.SignalRemove, topology.SignalRejected, topology.SignalExpired:
+		return m.terminate(ctx, id, signal, by)
 	}
-	why := "removed"
-	if signal == topology.SignalRejected {
-		why = "rejected"
-	}
-	return n, m.terminate(ctx, n, revocation{Name: n.Name, At: m.o.Now(), By: by, Why: why})
+	return m.changeNode(ctx, id, func(n *topology.Node) error { return m.transition(n, signal, n.Reasons) })
 }
 
-// terminate revokes the node's key at once and tells its agent to let go. A
-// node that nobody is attached for has let go already.
-func (m *Master) terminate(ctx context.Context, n topology.Node, r revocation) error {
-	if _, _, err := m.revoked.Put(ctx, n.ID, r); err != nil {
-		return err
+const (
+	// terminateTries bounds the attempts against concurrent changes.
+	terminateTries = 8
+	// removedNotice is how long an agent has to hear that it is removed
+	// before its session is ended.
+	removedNotice = time.Second
+)
+
+// terminate ends a node's membership: its state and the revocation of its key
+// are one write. Its agent is told to let go; a node that nobody is attached
+// for has let go already. A request that nobody decided on leaves no trace.
+func (m *Master) terminate(ctx context.Context, id string, signal topology.Signal, by string) (topology.Node, error) {
+	why := map[topology.Signal]string{topology.SignalRemove: "removed", topology.SignalRejected: "rejected"}[signal]
+	var n topology.Node
+	var gone revocation
+	for try := 1; ; try++ {
+		r, err := m.nodes.collection.Get(ctx, id)
+		if err != nil {
+			return n, err
+		}
+		n = r.Value
+		if err := m.transition(&n, signal, n.Reasons); err != nil {
+			return n, err
+		}
+		ops := []store.Op{m.nodes.collection.OpUpdate(id, r.Revision, n)}
+		if gone = (revocation{Name: n.Name, At: m.o.Now(), By: by, Why: why}); why != "" {
+			ops = append(ops, m.revoked.OpCreate(id, gone))
+		}
+		revision, err := m.o.Store.Commit(ctx, ops...)
+		if err == nil {
+			if err := m.nodes.wait(ctx, revision); err != nil {
+				return n, err
+			}
+			break
+		}
+		if !errors.Is(err, store.ErrConflict) || try == terminateTries {
+			return n, err
+		}
 	}
-	if m.sessions.notify(n.ID, workload.Notice{Removed: r.refusal().Error()}) {
-		return nil // the end of the session, or the grace, releases it
+	s := m.sessions.get(id)
+	if s == nil {
+		return n, m.release(ctx, id)
 	}
-	return m.release(ctx, n.ID)
+	s.post(workload.Notice{Removed: gone.refusal().Error()})
+	time.AfterFunc(removedNotice, func() { s.end(topology.ErrRemoved) }) // its end, or the grace, releases the node
+	return n, nil
 }
 
 // release removes everything that the cluster keeps of a Terminating node,

@@ -42,21 +42,35 @@ func (m *Master) plan(ctx context.Context) error {
 	}
 }
 
+// planTries bounds the attempts to write a plan that somebody else writes too.
+const planTries = 3
+
 // ensurePlan writes the node's plan if it is not the stored one, and returns
-// it with its revision.
+// it with its revision. It writes none for a node that is gone.
 func (m *Master) ensurePlan(ctx context.Context, n topology.Node) (workload.Plan, error) {
 	c, _ := m.cluster.get(clusterKey)
 	want := workload.PlanFor(c.Value.Config, n)
-	if r, ok := m.plans.get(n.ID); ok && reflect.DeepEqual(r.Value, want) {
-		want.Revision = r.Revision
-		return want, nil
+	have, ok := m.plans.get(n.ID)
+	for try := 1; ; try++ {
+		if ok && reflect.DeepEqual(have.Value, want) {
+			want.Revision = have.Revision
+			return want, nil
+		}
+		write := m.plans.collection.OpCreate(n.ID, want)
+		if ok {
+			write = m.plans.collection.OpUpdate(n.ID, have.Revision, want)
+		}
+		revision, err := m.o.Store.Commit(ctx, m.nodes.collection.OpCheck(n.ID, store.AnyRevision), write)
+		if err == nil {
+			want.Revision = revision
+			return want, m.plans.wait(ctx, revision)
+		}
+		if try == planTries || !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
+			return want, err
+		}
+		have, err = m.plans.collection.Get(ctx, n.ID)
+		ok = err == nil
 	}
-	revision, _, err := m.plans.collection.Put(ctx, n.ID, want)
-	if err != nil {
-		return want, err
-	}
-	want.Revision = revision
-	return want, m.plans.wait(ctx, revision)
 }
 
 // Plan returns the newest plan of a node, nil when applied is the newest, and
@@ -67,6 +81,7 @@ func (m *Master) Plan(ctx context.Context, id string, applied int64, applyError 
 		return nil, err
 	}
 	m.live.edit(id, func(f *figures) { f.applied, f.applyError = applied, applyError })
+	m.publishNode(id)
 	if err := m.settle(ctx, id); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}

@@ -16,6 +16,9 @@ type table[T any] struct {
 	// changed is called after each change, outside the lock, in the order of
 	// the store: old or new is nil for a row that came or went.
 	changed func(key string, old, new *T)
+	// damaged is told of a record that is there and cannot be read. Its row
+	// stays as it was: a damaged record is not a removed one.
+	damaged func(key string, err error)
 
 	mu       sync.RWMutex
 	rows     map[string]store.Record[T]
@@ -25,12 +28,18 @@ type table[T any] struct {
 }
 
 // newTable mirrors the prefix; kind marks its values on disk.
-func newTable[T any](m *store.Member, prefix, kind string, changed func(key string, old, new *T)) *table[T] {
+func newTable[T any](m *Master, prefix, kind string, changed func(key string, old, new *T)) *table[T] {
 	return &table[T]{
-		collection: store.NewCollection[T](m, prefix, kind), changed: changed, rows: map[string]store.Record[T]{},
+		collection: store.NewCollection[T](m.o.Store, prefix, kind), changed: changed, rows: map[string]store.Record[T]{},
+		damaged: func(key string, err error) {
+			m.o.Logger.Error("a record cannot be read; what was known of it stays", "record", prefix+"/"+key, "error", err)
+		},
 		advanced: make(chan struct{}), listed: make(chan struct{}),
 	}
 }
+
+// filled is closed after the first full list.
+func (t *table[T]) filled() <-chan struct{} { return t.listed }
 
 // run follows the collection until ctx ends.
 func (t *table[T]) run(ctx context.Context) error { return t.collection.Follow(ctx, t.apply) }
@@ -46,6 +55,11 @@ func (t *table[T]) apply(b store.Batch[T]) error {
 	t.rows = maps.Clone(t.rows)
 	if b.Reset {
 		t.rows = map[string]store.Record[T]{}
+	}
+	for _, u := range b.Unreadable {
+		if o, ok := before[u.Key]; ok {
+			t.rows[u.Key] = o
+		}
 	}
 	for _, r := range b.Puts {
 		t.rows[r.Key] = r
@@ -77,6 +91,9 @@ func (t *table[T]) apply(b store.Batch[T]) error {
 		}
 	}
 	t.mu.Unlock()
+	for _, u := range b.Unreadable {
+		t.damaged(u.Key, u.Err)
+	}
 	for _, c := range changes {
 		t.changed(c.key, c.old, c.new)
 	}

@@ -196,6 +196,10 @@ func fromStatus(err error) error {
 	case codes.Canceled:
 		e.Kind, e.Err = api.KindUnavailable, context.Canceled
 	}
+	switch e.Kind {
+	case api.KindInvalid, api.KindTooLarge, api.KindTooMany:
+		e.Err = topology.ErrInvalid // sent again it would be refused again
+	}
 	for _, d := range s.Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok {
 			e.Hint = info.GetMetadata()["hint"]
