@@ -2,7 +2,9 @@ package gossip
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,22 +25,29 @@ type beats struct {
 	watchers []netip.AddrPort
 	heard    map[string]time.Time // by node id, until it is told silent
 	first    chan struct{}        // capacity 1: there is somebody to listen for
+	fresh    chan struct{}        // capacity 1: the watchers are others now
 }
 
 func newBeats(t tuning) *beats {
-	return &beats{every: t.beat, limit: t.silence, heard: map[string]time.Time{}, first: make(chan struct{}, 1)}
+	return &beats{every: t.beat, limit: t.silence, heard: map[string]time.Time{},
+		first: make(chan struct{}, 1), fresh: make(chan struct{}, 1)}
 }
 
-// SetWatchers names the gossip addresses that this node sends its beats to, up to 256; its own is passed over.
+// SetWatchers names the gossip addresses that this node sends its beats to, up to 256; its own is passed over. When
+// they change, the first beat goes out at once. A watcher listens for whoever has sent it a beat, and for nobody else.
 func (m *Mesh) SetWatchers(addrs []netip.AddrPort) error {
 	if err := checkPeers(addrs); err != nil {
-		return err
+		return fmt.Errorf("set gossip watchers: %w", err)
+	}
+	next := make([]netip.AddrPort, len(addrs))
+	for i, a := range addrs {
+		next[i] = plain(a)
 	}
 	m.beats.mu.Lock()
 	defer m.beats.mu.Unlock()
-	m.beats.watchers = nil
-	for _, a := range addrs {
-		m.beats.watchers = append(m.beats.watchers, plain(a))
+	if !slices.Equal(next, m.beats.watchers) {
+		m.beats.watchers = next
+		kick(m.beats.fresh)
 	}
 	return nil
 }
@@ -49,15 +58,18 @@ func (b *beats) send(ctx context.Context, id string, r *running) {
 	defer tick.Stop()
 	beat := append([]byte{beatMark}, id...)
 	for {
+		copies := 1
 		select {
 		case <-tick.C:
+		case <-b.fresh:
+			copies = 2 // a new watcher that misses this one would not know whom to miss
 		case <-ctx.Done():
 			return
 		}
 		b.mu.Lock()
 		watchers := b.watchers
 		b.mu.Unlock()
-		for _, w := range watchers {
+		for _, w := range slices.Repeat(watchers, copies) {
 			if w == r.wire.advertise {
 				continue
 			}
@@ -121,6 +133,8 @@ func (b *beats) due() (first time.Time, waiting bool) {
 	return first.Add(b.limit), len(b.heard) > 0
 }
 
+// overdue gives the nodes whose time is over and stops listening for them until their next beat. When this node's
+// own turn came late it gives nobody, and everybody the full time again.
 func (b *beats) overdue(now time.Time, late bool) (gone []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,7 +12,8 @@ import (
 type Profile string
 
 const (
-	// ProfileLAN is for cable and good Wi-Fi: a lost node is told in well under a second.
+	// ProfileLAN is for cable and good Wi-Fi: a watcher is told of a silence in about half a second, everybody of a
+	// death in seconds.
 	ProfileLAN Profile = "lan"
 	// ProfileWiFi is for links that stall for up to about a second.
 	ProfileWiFi Profile = "wifi"

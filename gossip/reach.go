@@ -24,10 +24,11 @@ var (
 // Reach asks the node id at addr whether it lives; nil means that it has answered just now. It works for nodes that
 // are held for dead, and for ones never heard of.
 //
-// It pings over UDP (5 times 60 ms in the lan profile, 2 times 200 ms in wifi, 2 times 600 ms in wan) and dials the
+// It pings over UDP (4 times 75 ms in the lan profile, 2 times 200 ms in wifi, 2 times 600 ms in wan) and dials the
 // TCP port at the same time. Only the ping's acknowledgement counts as life, because the kernel accepts TCP for a
 // frozen process; a refused connection is a death certificate and returns [ErrRefused] at once, about one round
-// trip. (A firewall that answers TCP with a reset and lets UDP pass looks the same; behind it no node could have
+// trip. A process that is just dying may still accept: the connection is held, and the port is dialled again, up to
+// 4 times in all, when the other side lets go of it. (A firewall that answers TCP with a reset and lets UDP pass looks the same; behind it no node could have
 // joined.) Otherwise [ErrUnreachable], whose text says what TCP did, or [ErrNoPath]. A node under another id at addr
 // does not acknowledge. ctx may shorten the time; then the error wraps its error.
 func (m *Mesh) Reach(ctx context.Context, id string, addr netip.AddrPort) error {

@@ -60,6 +60,71 @@ func TestReach(t *testing.T) {
 	})
 }
 
+// A process that is just dying accepts, lets go of what it has accepted, and only then refuses.
+func TestReachKnocksAgain(t *testing.T) {
+	for name, gap := range map[string]time.Duration{"at once": 0, "after one more is accepted": 10 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 1)
+				c.net.Delay(time.Millisecond, 0)
+				dying := c.net.Host("10.0.0.50")
+				ln, err := dying.Listen(dying.Addr(port))
+				if err != nil {
+					t.Fatal(err)
+				}
+				died := make(chan error, 1)
+				go func() {
+					conn, err := ln.Accept()
+					if err == nil {
+						time.Sleep(20 * time.Millisecond)
+						err = conn.Close()
+					}
+					time.Sleep(gap)
+					died <- errors.Join(err, ln.Close())
+				}()
+				began := time.Now()
+				err = c.nodes[0].Reach(t.Context(), "n-dying", dying.Addr(port))
+				if took := time.Since(began); !errors.Is(err, gossip.ErrRefused) || took > 50*time.Millisecond {
+					t.Errorf("after %v: %v, want a refusal within 50 ms", took, err)
+				}
+				if err := <-died; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// Nobody may keep Reach busy by accepting and closing.
+func TestReachKnocksOnlyAFewTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.net.Delay(time.Millisecond, 0)
+		odd := c.net.Host("10.0.0.50")
+		ln, err := odd.Listen(odd.Addr(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted := make(chan int, 1)
+		go func() {
+			n := 0
+			for conn, err := ln.Accept(); err == nil; conn, err = ln.Accept() {
+				n++
+				_ = conn.Close()
+			}
+			accepted <- n
+		}()
+		err = c.nodes[0].Reach(t.Context(), "n-odd", odd.Addr(port))
+		if !errors.Is(err, gossip.ErrUnreachable) || !strings.Contains(err.Error(), "TCP connects") {
+			t.Error(err)
+		}
+		_ = ln.Close()
+		if n := <-accepted; n != 4 {
+			t.Errorf("%d connections, want 4", n)
+		}
+	})
+}
+
 func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2)

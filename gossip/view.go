@@ -45,7 +45,7 @@ func newView(self string) *view {
 	}
 }
 
-// close makes the view deaf: memberlist's timers may still fire for a moment after its shutdown.
+// close makes the view deaf: memberlist's timers may still fire for a while after its shutdown.
 func (v *view) close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -139,7 +139,7 @@ func (v *view) conflict(id string, held, other netip.AddrPort) {
 func (v *view) rtt(id string, d time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if e := v.members[id]; e != nil {
+	if e := v.members[id]; e != nil && !v.closed {
 		e.RTT = d
 	}
 }
