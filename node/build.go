@@ -178,7 +178,7 @@ func (d *daemon) replaceOwn() error {
 }
 
 func (d *daemon) buildService() error {
-	s := &self{m: d.m, agent: d.agent, source: d.source, up: d.up, version: d.o.Version, started: d.started, quit: func() { d.stages.end(errLeft) }}
+	s := &self{m: d.m, agent: d.agent, source: d.source, up: d.up, version: d.o.Version, started: d.started, forget: d.dir.forget, quit: func() { d.stages.end(errLeft) }}
 	o := api.Options{Self: s, Fingerprint: d.m.Fingerprint, Now: d.clock.Now, Logger: d.o.Logger}
 	if d.master != nil {
 		o.Knowledge, o.Figures, o.Administration, o.Tokens = d.master, d.master, d.master, d.master

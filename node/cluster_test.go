@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -230,6 +231,17 @@ func overTheNetwork(t *testing.T, c *nodetest.Cluster) {
 // to a master.
 func onASub(t *testing.T, c *nodetest.Cluster) {
 	sub := c.Node(1).API()
+	nodetest.Eventually(t, nodetest.Patience, "the sub knows the cluster's settings", func() error {
+		here, err := sub.Topology(bounded(t))
+		there, err2 := c.Master().API().Topology(bounded(t))
+		if err = errors.Join(err, err2); err != nil {
+			return err
+		}
+		if here.Value.Config != there.Value.Config || !slices.Equal(here.Value.SubNodes, there.Value.SubNodes) {
+			return fmt.Errorf("%+v, but the master says %+v", here.Value, there.Value)
+		}
+		return nil
+	})
 	list, err := sub.Nodes(bounded(t))
 	if err != nil || len(list.Value) < 3 || list.AsOf == nil || time.Since(*list.AsOf).Abs() > time.Minute {
 		t.Errorf("%+v, %v", list, err)

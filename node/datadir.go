@@ -1,13 +1,16 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
@@ -59,6 +62,30 @@ type dataDir struct {
 	lock *flock.Flock
 }
 
+// stopPatience is how long a command waits for a daemon that has left its
+// cluster and is stopping.
+const stopPatience = 10 * time.Second
+
+// takeDataDir is openDataDir for a command. A daemon that holds a directory
+// that belongs to no cluster is on its way out, and is waited for. created
+// says that the directory was not there before.
+func takeDataDir(ctx context.Context, path string) (d *dataDir, created bool, err error) {
+	_, err = os.Stat(path)
+	created = errors.Is(err, fs.ErrNotExist)
+	d, err = openDataDir(path)
+	if _, member := readMembership(path); !errors.Is(err, ErrLocked) || !errors.Is(member, ErrNotMember) {
+		return d, created, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	lock := flock.New(filepath.Join(path, lockFile), flock.SetPermissions(0o600))
+	// A lock has no event that can be given up.
+	if held, _ := lock.TryLockContext(ctx, 50*time.Millisecond); !held {
+		return nil, created, err
+	}
+	return &dataDir{path: path, lock: lock}, created, nil
+}
+
 // openDataDir makes the directory where it is missing and locks it. Another
 // process on it is ErrLocked.
 func openDataDir(path string) (*dataDir, error) {
@@ -92,6 +119,13 @@ func (d *dataDir) join(name string) string { return filepath.Join(d.path, name) 
 
 // membership reads node.json; ErrNotMember where there is none.
 func (d *dataDir) membership() (Membership, error) { return readMembership(d.path) }
+
+// Member returns nil where the data directory belongs to a cluster, and
+// ErrNotMember, or why that cannot be told, where not.
+func Member(o Options) error {
+	_, err := readMembership(o.withDefaults().DataDir)
+	return err
+}
 
 func readMembership(dir string) (Membership, error) {
 	var m Membership
@@ -132,20 +166,44 @@ func (d *dataDir) write(name string, b []byte) error {
 	if err := renameio.WriteFile(d.join(name), b, 0o600, renameio.WithStaticPermissions(0o600), renameio.IgnoreUmask()); err != nil {
 		return fmt.Errorf("write %s: %w", d.join(name), err)
 	}
-	folder, err := os.Open(d.path)
-	if err == nil {
-		err = errors.Join(folder.Sync(), folder.Close())
-	}
-	if err != nil {
+	if err := d.sync(); err != nil {
 		return fmt.Errorf("write %s: %w", d.join(name), err)
 	}
 	return nil
 }
 
-// clear removes everything that is piccolo's but the lock, node.json first:
-// from then on the node belongs to nothing, whatever happens to the power.
-func (d *dataDir) clear() error {
-	if err := os.Remove(d.join(memberFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// sync makes what was created and removed in the directory last.
+func (d *dataDir) sync() error {
+	folder, err := os.Open(d.path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// forget removes node.json and the node's key: from then on the node belongs
+// to nothing and is nobody, whatever happens to the power.
+func (d *dataDir) forget() error {
+	for _, name := range []string{memberFile, pki.NodeKeyFile} {
+		if err := os.Remove(d.join(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget the cluster: %w", err)
+		}
+	}
+	if err := d.sync(); err != nil {
+		return fmt.Errorf("forget the cluster: %w", err)
+	}
+	return nil
+}
+
+// clear removes everything that is piccolo's but the lock and the names to
+// keep, node.json first: from then on the node belongs to nothing, whatever
+// happens to the power.
+func (d *dataDir) clear(keep ...string) error {
+	err := os.Remove(d.join(memberFile))
+	if err == nil {
+		err = d.sync()
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("clear data directory: %w", err)
 	}
 	entries, err := os.ReadDir(d.path)
@@ -153,7 +211,7 @@ func (d *dataDir) clear() error {
 		return fmt.Errorf("clear data directory: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() == lockFile || !ownFile(e.Name()) {
+		if e.Name() == lockFile || !ownFile(e.Name()) || slices.Contains(keep, e.Name()) {
 			continue
 		}
 		if err := os.RemoveAll(d.join(e.Name())); err != nil {
@@ -163,8 +221,7 @@ func (d *dataDir) clear() error {
 	return nil
 }
 
-// fresh checks that a new membership may be written here. What an init or
-// join left behind that did not reach its end is cleared.
+// fresh checks that a new membership may be written here.
 func (d *dataDir) fresh() error {
 	m, err := d.membership()
 	switch {
@@ -177,7 +234,7 @@ func (d *dataDir) fresh() error {
 	if _, err := os.Lstat(d.join(etcdDir)); err == nil {
 		return fmt.Errorf("data directory %s holds the data of a cluster, but %s is missing: bring that file back, or `piccolo reset` to lose the data", d.path, memberFile)
 	}
-	return d.clear()
+	return nil
 }
 
 // ownFile reports whether a node may have written the name. What lies in the

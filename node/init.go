@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"piccolo.io/piccolo/gossip"
@@ -42,12 +43,25 @@ func initialize(ctx context.Context, o InitOptions) (_ InitResult, err error) {
 	if err := foreign(o.DataDir); err != nil {
 		return InitResult{}, err
 	}
-	dir, err := openDataDir(o.DataDir)
+	dir, created, err := takeDataDir(ctx, o.DataDir)
 	if err != nil {
 		return InitResult{}, err
 	}
-	defer func() { err = errors.Join(err, dir.close()) }()
+	defer func() {
+		err = errors.Join(err, dir.close())
+		if err != nil && created {
+			err = errors.Join(err, os.RemoveAll(dir.path))
+		}
+	}()
 	if err := dir.fresh(); err != nil {
+		return InitResult{}, err
+	}
+	report, err := joinGate(ctx, o.Options, m, readiness.Options{})
+	if err != nil {
+		return InitResult{}, err
+	}
+	// What an init or a join left behind that did not reach its end.
+	if err := dir.clear(); err != nil {
 		return InitResult{}, err
 	}
 	defer func() {
@@ -55,10 +69,6 @@ func initialize(ctx context.Context, o InitOptions) (_ InitResult, err error) {
 			err = errors.Join(err, dir.clear())
 		}
 	}()
-	report, err := joinGate(ctx, o.Options, m, readiness.Options{})
-	if err != nil {
-		return InitResult{}, err
-	}
 	res, err := found(ctx, dir, o, m)
 	res.Warnings = warnings(report)
 	return res, err

@@ -9,15 +9,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"piccolo.io/piccolo/gossip"
-	"piccolo.io/piccolo/node/api/client"
+	"piccolo.io/piccolo/node/agent"
 	"piccolo.io/piccolo/node/auth"
 	"piccolo.io/piccolo/node/pki"
 	"piccolo.io/piccolo/node/workload"
@@ -30,13 +27,12 @@ import (
 // enrolment over a connection that is pinned by the token, and then
 // everything that Run needs is written to the data directory. Nothing is
 // started. A machine that belongs to that cluster already is left as it is.
-// Whatever fails, the machine belongs to nothing afterwards.
+// Whatever fails, the machine belongs to nothing afterwards. Of a join that
+// the master may have heard of, the key stays, so that doing it again goes on
+// with it instead of being another node of the same name.
 func Join(ctx context.Context, o JoinOptions) (JoinResult, error) {
 	if o.Progress == nil {
-		o.Progress = func(string) {}
-	}
-	if o.Waiting == nil {
-		o.Waiting = o.Progress
+		o.Progress = func(string, bool) {}
 	}
 	res, err := join(ctx, o)
 	if err != nil {
@@ -57,27 +53,20 @@ func join(ctx context.Context, o JoinOptions) (_ JoinResult, err error) {
 	if err := foreign(o.DataDir); err != nil {
 		return JoinResult{}, err
 	}
-	_, statErr := os.Stat(o.DataDir)
-	created := errors.Is(statErr, os.ErrNotExist)
-	dir, err := openDataDir(o.DataDir)
+	dir, created, err := takeDataDir(ctx, o.DataDir)
 	if err != nil {
 		return JoinResult{}, err
 	}
+	e := &enrolment{o: o, dir: dir, m: m, token: token}
 	defer func() {
 		err = errors.Join(err, dir.close())
-		if err != nil && created {
+		if err != nil && created && !e.known {
 			err = errors.Join(err, os.RemoveAll(dir.path))
 		}
 	}()
 	if err := dir.fresh(); err != nil {
 		return JoinResult{}, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, dir.clear())
-		}
-	}()
-	e := &enrolment{o: o, dir: dir, m: m, token: token}
 	return e.run(ctx)
 }
 
@@ -141,6 +130,8 @@ type enrolment struct {
 	tls   *tls.Config
 	// pinned holds the CA once the master has shown it.
 	pinned *pki.Pinned
+	// known: the master may have a record of this board's key.
+	known bool
 }
 
 func (e *enrolment) run(ctx context.Context) (JoinResult, error) {
@@ -151,22 +142,19 @@ func (e *enrolment) run(ctx context.Context) (JoinResult, error) {
 	if e.tls, e.pinned, err = pki.EnrolTLS(e.token.Fingerprint, e.clock); err != nil {
 		return JoinResult{}, err
 	}
-	e.o.Progress("checking the master's identity")
+	e.o.Progress("checking the master's identity", false)
 	masterTime, err := e.greet(ctx)
 	if err != nil {
 		return JoinResult{}, err
 	}
-	e.o.Progress("checking this board")
+	e.o.Progress("checking this board", false)
 	report, err := e.gate(ctx, masterTime)
 	if err != nil {
 		return JoinResult{}, err
 	}
-	e.o.Progress("enrolling")
-	admission, identity, err := e.register(ctx, report)
+	e.o.Progress("enrolling", false)
+	admission, err := e.enrol(ctx, report)
 	if err != nil {
-		return JoinResult{}, err
-	}
-	if err := e.keep(identity, admission); err != nil {
 		return JoinResult{}, err
 	}
 	res := JoinResult{NodeID: e.m.ID, Name: e.m.Name, Cluster: e.m.Cluster, Role: e.m.Role, Master: e.o.Master, Warnings: warnings(report)}
@@ -224,54 +212,11 @@ func (e *enrolment) gate(ctx context.Context, masterTime time.Time) (readiness.R
 	})
 }
 
-// register asks to be let in, and waits while an administrator decides.
-func (e *enrolment) register(ctx context.Context, report readiness.Report) (workload.Admission, *pki.Identity, error) {
-	identity, err := pki.CreateKey(e.dir.path)
-	if err != nil {
-		return workload.Admission{}, nil, err
-	}
-	csr, err := identity.CSR()
-	if err != nil {
-		return workload.Admission{}, nil, err
-	}
-	link, err := client.DialAgent(ctx, e.o.Master, e.tls.Clone())
-	if err != nil {
-		return workload.Admission{}, nil, err
-	}
-	defer func() {
-		if err := link.Close(); err != nil {
-			e.o.Logger.Debug("close connection", "error", err)
-		}
-	}()
-	e.m.ID, e.m.Address = identity.ID(), link.Own
-	if e.m.Fixed {
-		e.m.Address = e.o.Advertise.Addr().String()
-	}
-	r := e.registration(ctx, csr, report)
-	tell := sync.OnceFunc(func() {
-		e.o.Waiting("waiting for an administrator: `piccolo node approve " + e.m.Name + "` on a master")
-	})
-	for {
-		call, cancel := context.WithTimeout(ctx, 10*time.Second)
-		a, err := link.Register(call, r)
-		cancel()
-		if err != nil || a.Status != topology.StatusPending {
-			return a, identity, err
-		}
-		tell()
-		select {
-		case <-time.After(max(a.RetryAfter, time.Second)):
-		case <-ctx.Done():
-			return a, nil, fmt.Errorf("wait for approval: %w", ctx.Err())
-		}
-	}
-}
-
 func (e *enrolment) registration(ctx context.Context, csr []byte, report readiness.Report) workload.Registration {
 	host, _ := os.Hostname()
 	r := workload.Registration{
 		NodeID: e.m.ID, Name: e.m.Name, Hostname: host, IP: e.m.Address, Role: e.m.Role, Token: e.token.Reveal(), CSR: csr,
-		Platform: platform(), Labels: e.o.Labels, Version: e.o.Version, MachineID: machineID("/"),
+		Resources: agent.Resources(ctx, e.dir.path), Platform: platform(), Labels: e.o.Labels, Version: e.o.Version, MachineID: machineID("/"),
 		GossipPort: e.m.GossipPort, APIPort: e.m.APIPort, Time: e.clock.Now(),
 	}
 	for _, res := range report.Results {
@@ -341,30 +286,4 @@ func warnings(r readiness.Report) []string {
 		}
 	}
 	return out
-}
-
-// Reset makes this machine belong to nothing: it removes the identity, the
-// keys, the cache and, on a master, the cluster's data. It refuses while a
-// daemon runs on the data directory. What else lies there stays.
-func Reset(_ context.Context, o Options) (err error) {
-	o = o.withDefaults()
-	entries, err := os.ReadDir(o.DataDir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("reset node: read data directory: %w", err)
-	}
-	if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return ownFile(e.Name()) }) {
-		return nil
-	}
-	dir, err := openDataDir(o.DataDir)
-	if err != nil {
-		return fmt.Errorf("reset node: %w", err)
-	}
-	defer func() { err = errors.Join(err, dir.close()) }()
-	if err := dir.clear(); err != nil {
-		return fmt.Errorf("reset node: %w", err)
-	}
-	if err := os.Remove(filepath.Join(o.RunDir, SocketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("reset node: %w", err)
-	}
-	return nil
 }

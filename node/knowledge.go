@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"piccolo.io/piccolo/node/agent"
@@ -39,13 +40,21 @@ func (h *hearsay) Topology() topology.ClusterTopology {
 		ID: h.m.ClusterID, Name: h.m.Cluster, Type: topology.TypeBasic, MasterNodes: []string{}, SubNodes: []string{},
 		Config: topology.DefaultConfig(),
 	}
-	for _, n := range h.agent.View().Nodes {
-		if n.Role == topology.RoleMaster {
+	v := h.agent.View()
+	if v.Config.Validate() == nil { // a view of an older master has none
+		t.Config = v.Config
+	}
+	for _, n := range v.Nodes {
+		switch {
+		case n.Status == topology.StatusPending:
+		case n.Role == topology.RoleMaster:
 			t.MasterNodes = append(t.MasterNodes, n.Name)
-		} else {
+		default:
 			t.SubNodes = append(t.SubNodes, n.Name)
 		}
 	}
+	slices.Sort(t.MasterNodes)
+	slices.Sort(t.SubNodes)
 	return t
 }
 

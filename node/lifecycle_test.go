@@ -1,16 +1,13 @@
 package node_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"piccolo.io/piccolo/node"
 	"piccolo.io/piccolo/node/api"
 	"piccolo.io/piccolo/node/nodetest"
 	"piccolo.io/piccolo/podman/podmantest"
@@ -176,139 +173,6 @@ func TestWithoutTheMaster(t *testing.T) {
 		}
 		return err
 	})
-}
-
-func TestRemoved(t *testing.T) {
-	t.Parallel()
-	c := nodetest.New(t, 2)
-	sub := c.Node(1)
-	_, err := c.Master().API().RemoveNode(bounded(t), "sub-1")
-	ok(t, err)
-	nodetest.Eventually(t, nodetest.Patience, "the record goes", func() error {
-		var e *api.Error
-		if n, err := c.Record(sub); !errors.As(err, &e) || e.Kind != api.KindNotFound {
-			return fmt.Errorf("%s, %w", n.Status, err)
-		}
-		return nil
-	})
-	const reason = "sub-1 was removed by local"
-	waitMode(t, sub, "Removed", reason)
-	sub.Restart()
-	waitMode(t, sub, "Removed", reason)
-	ok(t, sub.Stop())
-	// It comes back with its old identity, then with a new one.
-	if _, err := node.Join(bounded(t), c.JoinOptions(sub)); err != nil {
-		t.Errorf("join with the old identity is told: %v", err) // it belongs to that cluster already, by its own files
-	}
-	ok(t, node.Reset(bounded(t), sub.Options))
-	res, err := node.Join(bounded(t), c.JoinOptions(sub))
-	if err != nil || res.NodeID == sub.ID || res.Already {
-		t.Fatalf("after the reset: %+v, %v", res, err)
-	}
-	sub.ID = res.NodeID
-	sub.Start()
-	c.WaitStatus(sub, topology.StatusReady)
-	var e *api.Error
-	if _, err := c.Master().API().RemoveNode(bounded(t), "main"); !errors.As(err, &e) || e.Kind != api.KindConflict {
-		t.Errorf("the master was removed: %v", err)
-	}
-}
-
-func TestLeave(t *testing.T) {
-	t.Parallel()
-	c := nodetest.New(t, 2)
-	sub := c.Node(1)
-	var e *api.Error
-	if err := c.Master().API().Leave(bounded(t)); !errors.As(err, &e) || e.Kind != api.KindConflict || !strings.Contains(e.Hint, "piccolo reset") {
-		t.Errorf("the only master leaves: %v", err)
-	}
-	ok(t, os.WriteFile(sub.Options.DataDir+"/note.txt", []byte("mine"), 0o600))
-	ok(t, sub.API().Leave(bounded(t)))
-	select {
-	case <-sub.Ended():
-	case <-time.After(nodetest.Patience):
-		t.Fatal("the daemon goes on")
-	}
-	ok(t, sub.Err())
-	if _, err := c.Record(sub); !errors.As(err, &e) || e.Kind != api.KindNotFound {
-		t.Errorf("the master still knows it: %v", err)
-	}
-	left := tree(t, sub.Options.DataDir)
-	delete(left, "lock")
-	if len(left) != 1 || !strings.HasSuffix(left["note.txt"], "mine") {
-		t.Errorf("what is left: %v", left)
-	}
-	ok(t, sub.Stop())
-	if err := node.Run(bounded(t), sub.Options); !errors.Is(err, node.ErrNotMember) {
-		t.Errorf("run afterwards: %v", err)
-	}
-	// Where the daemon is gone, others are not lost.
-	c.WaitStatus(c.Master(), topology.StatusReady)
-}
-
-func TestApproval(t *testing.T) {
-	t.Parallel()
-	c := nodetest.New(t, 1)
-	h := c.Master().API()
-	topo, err := h.Topology(bounded(t))
-	ok(t, err)
-	topo.Value.Config.Approval = topology.ApprovalManual
-	_, err = h.PutTopology(bounded(t), topo.Value)
-	ok(t, err)
-	ask := func(name string) (*nodetest.Node, <-chan error) {
-		n := c.Prepare(name)
-		ended := make(chan error, 1)
-		ctx := bounded(t)
-		go func() {
-			res, err := node.Join(ctx, c.JoinOptions(n))
-			n.ID = res.NodeID
-			ended <- err
-		}()
-		nodetest.Eventually(t, nodetest.Patience, name+" waits", func() error {
-			got, err := h.Node(ctx, name)
-			if err == nil && got.Value.Status != topology.StatusPending {
-				err = fmt.Errorf("it is %s", got.Value.Status)
-			}
-			return err
-		})
-		return n, ended
-	}
-	wait := func(ended <-chan error) error {
-		select {
-		case err := <-ended:
-			return err
-		case <-time.After(nodetest.Patience):
-			t.Fatal("join does not end")
-			return nil
-		}
-	}
-	good, ended := ask("good")
-	_, err = h.PatchNode(bounded(t), "good", api.NodePatch{Status: ptr(topology.StatusInitializing)})
-	ok(t, err)
-	ok(t, wait(ended))
-	good.Start()
-	c.WaitStatus(good, topology.StatusReady)
-
-	bad, ended := ask("bad")
-	_, err = h.RemoveNode(bounded(t), "bad")
-	ok(t, err)
-	if err := wait(ended); !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "rejected by") {
-		t.Errorf("rejected: %v", err)
-	}
-	if left := tree(t, bad.Options.DataDir); len(left) > 0 {
-		t.Errorf("it left behind %v", left)
-	}
-
-	// Whoever gives up waiting leaves nothing behind either.
-	tired := c.Prepare("tired")
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-	defer cancel()
-	if _, err := node.Join(ctx, c.JoinOptions(tired)); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "approval") {
-		t.Errorf("given up: %v", err)
-	}
-	if left := tree(t, tired.Options.DataDir); len(left) > 0 {
-		t.Errorf("it left behind %v", left)
-	}
 }
 
 func TestPodmanDown(t *testing.T) {

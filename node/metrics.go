@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -51,7 +50,7 @@ func descriptions() map[string]*prometheus.Desc {
 	}{
 		{"piccolo_info", "1, with the version and role of this node.", []string{"version", "role"}},
 		{"piccolo_online", "1 while the agent is attached to a master.", nil},
-		{"piccolo_flash_mb_per_day", "MB (10^6 bytes) a day that the daemon writes to disk, at the pace since its start.", nil},
+		{"piccolo_flash_mb_per_day", "MB (10^6 bytes) a day written to the device of the data directory, by everything on the board; 0 in the first ten minutes.", nil},
 		{"piccolo_plan_revision", "Revision of the plan that this node obeys.", nil},
 		{"piccolo_containers", "Containers on this node by state.", []string{"state"}},
 		{"piccolo_certificate_expires_seconds", "When this node's certificate runs out, as a Unix time.", nil},
@@ -119,7 +118,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, n := range c.d.master.Nodes() {
 		byStatus[n.Status]++
 		if n.LastHeartbeat != nil {
-			gauge("piccolo_node_heartbeat_age_seconds", max(0, time.Since(*n.LastHeartbeat).Seconds()), n.Name)
+			gauge("piccolo_node_heartbeat_age_seconds", max(0, c.d.clock.Now().Sub(*n.LastHeartbeat).Seconds()), n.Name)
 		}
 	}
 	for _, s := range topology.Statuses() {

@@ -169,12 +169,10 @@ type JoinOptions struct {
 	Name      string
 	Advertise netip.AddrPort
 	Labels    map[string]string
-	// Progress is told, in words for a person, what is being done. It may be
-	// nil.
-	Progress func(step string)
-	// Waiting is told, once, for whom the join waits where an administrator
-	// has to approve it: that may take an hour. It may be nil.
-	Waiting func(what string)
+	// Progress is told, in words for a person, what is being done. patient
+	// says that it may take hours, since somebody else has to act: a person
+	// must see that. It may be nil.
+	Progress func(step string, patient bool)
 }
 
 // JoinResult says how a join went.

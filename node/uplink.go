@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,9 @@ import (
 	"piccolo.io/piccolo/topology"
 )
 
+// leaveTimeout bounds the question to a master to let this node go.
+const leaveTimeout = 10 * time.Second
+
 // uplinks makes the agent's connections to masters and renews the node's
 // certificate through them.
 type uplinks struct {
@@ -31,6 +35,9 @@ type uplinks struct {
 	ver    string
 	// current is the open connection, nil between two.
 	current atomic.Pointer[client.Agent]
+	// leaving is held while the node leaves. The connection stays open until
+	// that is answered, although the agent hears on it that the node is gone.
+	leaving sync.RWMutex
 	// expired: a master has called this node's certificate expired.
 	expired atomic.Bool
 }
@@ -100,6 +107,10 @@ func (u *uplinks) renew(ctx context.Context, csr []byte) ([]byte, error) {
 
 // leave takes this node out of the cluster.
 func (u *uplinks) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	u.leaving.RLock()
+	defer u.leaving.RUnlock()
 	link := u.current.Load()
 	if link == nil {
 		return api.Unavailablef("leave the cluster: no master is reached at the moment").
@@ -125,6 +136,8 @@ func (l *uplink) Attach(ctx context.Context, h workload.Hello, notice func(workl
 
 func (l *uplink) Close() error {
 	l.u.current.CompareAndSwap(l.Agent, nil)
+	l.u.leaving.Lock()
+	defer l.u.leaving.Unlock()
 	return l.Agent.Close()
 }
 
@@ -164,7 +177,7 @@ func anyAddress(port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), port)
 }
 
-// standing is what the API tells of this node.
+// self is what the API tells of this node.
 type self struct {
 	m       Membership
 	agent   *agent.Agent
@@ -172,6 +185,8 @@ type self struct {
 	up      *uplinks
 	version string
 	started time.Time
+	// forget makes the data directory belong to no cluster.
+	forget func() error
 	// quit ends the daemon after the node has left.
 	quit func()
 }
@@ -185,12 +200,20 @@ func (s *self) Status() api.SelfStatus {
 	}
 }
 
+// Leave takes the node out of its cluster. When it returns, this machine
+// belongs to nothing; the daemon ends and removes the rest. A node that the
+// cluster has removed already has nobody to ask.
 func (s *self) Leave(ctx context.Context) error {
 	if s.m.Role == topology.RoleMaster {
 		return api.Conflictf("leave the cluster: this is its only master and holds its data").
 			WithHint("`piccolo reset` on this machine ends the cluster")
 	}
-	if err := s.up.leave(ctx); err != nil {
+	if s.agent.Standing().Mode != agent.ModeRemoved {
+		if err := s.up.leave(ctx); err != nil && !errors.Is(err, topology.ErrRemoved) {
+			return err
+		}
+	}
+	if err := s.forget(); err != nil {
 		return err
 	}
 	s.quit()

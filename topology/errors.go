@@ -7,3 +7,10 @@ var ErrInvalid = errors.New("invalid")
 
 // ErrRemoved is what a node hears that no longer belongs to the cluster.
 var ErrRemoved = errors.New("this node was removed from the cluster")
+
+// ErrIdentityInUse: another machine, or another connection, holds this
+// identity now.
+var ErrIdentityInUse = errors.New("this identity is in use by another machine")
+
+// ErrClusterFull: the cluster has as many nodes as it may have.
+var ErrClusterFull = errors.New("the cluster is full")

@@ -51,6 +51,12 @@ func newFigures(dataDir string, now func() time.Time) *figures {
 }
 
 func (f *figures) resources(ctx context.Context) topology.Resources {
+	return Resources(ctx, f.dataDir)
+}
+
+// Resources are what this board has: logical processors, memory in MiB, and
+// the size in GiB of the file system that dir is on. What cannot be read is 0.
+func Resources(ctx context.Context, dir string) topology.Resources {
 	var r topology.Resources
 	if n, err := cpu.CountsWithContext(ctx, true); err == nil {
 		r.CPU = n
@@ -58,7 +64,7 @@ func (f *figures) resources(ctx context.Context) topology.Resources {
 	if m, err := mem.VirtualMemoryWithContext(ctx); err == nil {
 		r.Memory = int(m.Total / mib)
 	}
-	if d, err := disk.UsageWithContext(ctx, f.dataDir); err == nil {
+	if d, err := disk.UsageWithContext(ctx, dir); err == nil {
 		r.Disk = int(d.Total / (1 << 30))
 	}
 	return r

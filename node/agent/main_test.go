@@ -42,14 +42,15 @@ func eventually(t testing.TB, what string, problem func() string) {
 
 // fakeMaster is one master as the agent sees it.
 type fakeMaster struct {
-	mu       sync.Mutex
-	down     error // Connect fails with it
-	refuses  error // Attach fails with it
-	beatErr  error
-	hang     chan struct{} // heartbeats wait for it, nil for none
-	holdSend chan struct{} // reports wait for it, nil for none
-	plan     *workload.Plan
-	view     workload.View
+	mu        sync.Mutex
+	down      error // Connect fails with it
+	refuses   error // Attach fails with it
+	beatErr   error
+	reportErr error
+	hang      chan struct{} // heartbeats wait for it, nil for none
+	holdSend  chan struct{} // reports wait for it, nil for none
+	plan      *workload.Plan
+	view      workload.View
 
 	dials    []string
 	hellos   []workload.Hello
@@ -137,13 +138,14 @@ func (l *fakeLink) Heartbeat(ctx context.Context, h workload.Heartbeat) (workloa
 
 func (l *fakeLink) Report(ctx context.Context, r workload.Report) error {
 	var hold chan struct{}
-	l.m.edit(func(m *fakeMaster) { m.reports, hold = append(m.reports, r), m.holdSend })
+	var err error
+	l.m.edit(func(m *fakeMaster) { m.reports, hold, err = append(m.reports, r), m.holdSend, m.reportErr })
 	if hold == nil {
-		return nil
+		return err
 	}
 	select {
 	case <-hold:
-		return nil
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -232,3 +232,53 @@ func TestStatsFail(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestRefusedReportEndsNothing: the master would not take it a second time
+// either, and everything else goes on.
+func TestRefusedReportEndsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, nil)
+	b.online()
+	sessions, sent := 0, 0
+	b.master.edit(func(m *fakeMaster) {
+		m.reportErr = fmt.Errorf("%w: too many containers", topology.ErrInvalid)
+		sessions, sent = len(m.hellos), len(m.reports)
+	})
+	for i := range 3 {
+		b.podman.Run(t, podmantest.Spec{Name: fmt.Sprintf("c%d", i)})
+		eventually(t, "the report", func() string {
+			problem := "not sent"
+			b.master.edit(func(m *fakeMaster) {
+				if len(m.reports) > sent {
+					problem, sent = "", len(m.reports)
+				}
+			})
+			return problem
+		})
+	}
+	b.Doubt()
+	b.give(plan(4, "info"))
+	b.waitConfirm(4, "")
+	b.master.edit(func(m *fakeMaster) {
+		if len(m.hellos) != sessions {
+			t.Errorf("it attached %d times more", len(m.hellos)-sessions)
+		}
+	})
+}
+
+// TestReportIsBounded: more containers than a report may have are cut, not
+// refused.
+func TestReportIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t, nil)
+	for i := range maxReported + 5 {
+		b.podman.Put(podman.Container{ID: fmt.Sprintf("%064x", i+1), Name: fmt.Sprintf("c%d", i), State: podman.StateExited})
+	}
+	b.start()
+	b.waitReport("as many as allowed", func(r workload.Report) string {
+		if len(r.Containers) != maxReported {
+			return fmt.Sprintf("%d containers", len(r.Containers))
+		}
+		return ""
+	})
+}

@@ -7,6 +7,14 @@ import (
 	"piccolo.io/piccolo/node/workload"
 )
 
+// Caller is a node that calls over one of its connections.
+type Caller struct {
+	auth.Principal
+	// Connection names the connection: all calls over it have the same name,
+	// and no other connection has it at the same time.
+	Connection string
+}
+
 // Register lets a node in, or back in. It is the one operation that needs no
 // credential: the registrar itself checks token, key and request.
 func (s *Service) Register(ctx context.Context, p auth.Principal, r workload.Registration) (workload.Admission, error) {
@@ -21,54 +29,54 @@ func (s *Service) Register(ctx context.Context, p auth.Principal, r workload.Reg
 }
 
 // Renew signs a new certificate for the caller's own key.
-func (s *Service) Renew(ctx context.Context, p auth.Principal, csr []byte) (certificate, ca []byte, err error) {
-	if err := s.authorizeSelf(p, auth.SelfWrite, p.ID); err != nil {
+func (s *Service) Renew(ctx context.Context, c Caller, csr []byte) (certificate, ca []byte, err error) {
+	if err := s.authorizeSelf(c.Principal, auth.SelfWrite, c.ID); err != nil {
 		return nil, nil, err
 	}
-	certificate, ca, err = s.Enrolment.Renew(ctx, p.ID, csr)
+	certificate, ca, err = s.Enrolment.Renew(ctx, c.Connection, c.ID, csr)
 	return certificate, ca, classified(err)
 }
 
 // LeaveCluster takes the calling node out of the cluster.
-func (s *Service) LeaveCluster(ctx context.Context, p auth.Principal, node string) (err error) {
-	defer func() { s.audit(ctx, p, auth.SelfWrite, node, err) }()
-	if err := s.authorizeSelf(p, auth.SelfWrite, node); err != nil {
+func (s *Service) LeaveCluster(ctx context.Context, c Caller, node string) (err error) {
+	defer func() { s.audit(c.Principal, auth.SelfWrite, node, err) }()
+	if err := s.authorizeSelf(c.Principal, auth.SelfWrite, node); err != nil {
 		return err
 	}
-	return classified(s.Enrolment.Leave(ctx, node))
+	return classified(s.Enrolment.Leave(ctx, c.Connection, node))
 }
 
 // Attach keeps a node's session open; see Sessions.
-func (s *Service) Attach(ctx context.Context, p auth.Principal, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error {
-	if err := s.authorizeSelf(p, auth.SelfWrite, h.Node); err != nil {
+func (s *Service) Attach(ctx context.Context, c Caller, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error {
+	if err := s.authorizeSelf(c.Principal, auth.SelfWrite, h.Node); err != nil {
 		return err
 	}
-	return classified(s.Sessions.Attach(ctx, h, send, receive))
+	return classified(s.Sessions.Attach(ctx, c.Connection, h, send, receive))
 }
 
 // Heartbeat takes a node's sign of life.
-func (s *Service) Heartbeat(ctx context.Context, p auth.Principal, h workload.Heartbeat) (workload.HeartbeatReply, error) {
-	if err := s.authorizeSelf(p, auth.SelfWrite, h.Node); err != nil {
+func (s *Service) Heartbeat(ctx context.Context, c Caller, h workload.Heartbeat) (workload.HeartbeatReply, error) {
+	if err := s.authorizeSelf(c.Principal, auth.SelfWrite, h.Node); err != nil {
 		return workload.HeartbeatReply{}, err
 	}
-	reply, err := s.Sessions.Heartbeat(ctx, h)
+	reply, err := s.Sessions.Heartbeat(ctx, c.Connection, h)
 	return reply, classified(err)
 }
 
 // Report takes what a node says of itself.
-func (s *Service) Report(ctx context.Context, p auth.Principal, r workload.Report) error {
-	if err := s.authorizeSelf(p, auth.SelfWrite, r.Node); err != nil {
+func (s *Service) Report(ctx context.Context, c Caller, r workload.Report) error {
+	if err := s.authorizeSelf(c.Principal, auth.SelfWrite, r.Node); err != nil {
 		return err
 	}
-	return classified(s.Sessions.Report(ctx, r))
+	return classified(s.Sessions.Report(ctx, c.Connection, r))
 }
 
 // Plan returns a node's newest plan; see Sessions.
-func (s *Service) Plan(ctx context.Context, p auth.Principal, node string, applied int64, applyError string) (*workload.Plan, error) {
-	if err := s.authorizeSelf(p, auth.SelfRead, node); err != nil {
+func (s *Service) Plan(ctx context.Context, c Caller, node string, applied int64, applyError string) (*workload.Plan, error) {
+	if err := s.authorizeSelf(c.Principal, auth.SelfRead, node); err != nil {
 		return nil, err
 	}
-	plan, err := s.Sessions.Plan(ctx, node, applied, applyError)
+	plan, err := s.Sessions.NextPlan(ctx, c.Connection, node, applied, applyError)
 	return plan, classified(err)
 }
 

@@ -145,12 +145,20 @@ func kindOf(err error) Kind {
 		target error
 		kind   Kind
 	}{
+		{topology.ErrIdentityInUse, KindConflict},
+		{topology.ErrClusterFull, KindConflict},
 		{topology.ErrTransition, KindConflict},
 		{topology.ErrInvalid, KindInvalid},
 		{topology.ErrRemoved, KindDenied},
 		{store.ErrNotFound, KindNotFound},
 		{store.ErrExists, KindConflict},
 		{store.ErrConflict, KindConflict},
+		{store.ErrInvalid, KindInvalid},
+		{store.ErrTooLarge, KindTooLarge},
+		{store.ErrFull, KindUnavailable},
+		{store.ErrDiskFull, KindUnavailable},
+		{store.ErrUnreadable, KindInternal},
+		{store.ErrDamaged, KindInternal},
 		{store.ErrNoQuorum, KindUnavailable},
 		{store.ErrClosed, KindUnavailable},
 		{auth.ErrUnauthenticated, KindUnauthenticated},

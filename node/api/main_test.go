@@ -133,7 +133,7 @@ func (f *fake) PutTopology(_ context.Context, t topology.ClusterTopology) (topol
 	return t, f.did("put " + t.ID + " " + t.Name)
 }
 
-func (f *fake) Record(_ context.Context, e auth.AuditEntry) {
+func (f *fake) Record(e auth.AuditEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.audit = append(f.audit, e)
@@ -155,23 +155,23 @@ type sessions struct{ f *fake }
 func (s sessions) Register(_ context.Context, r workload.Registration) (workload.Admission, error) {
 	return workload.Admission{NodeID: r.NodeID}, s.f.did("register " + r.NodeID)
 }
-func (s sessions) Renew(_ context.Context, node string, _ []byte) ([]byte, []byte, error) {
+func (s sessions) Renew(_ context.Context, _, node string, _ []byte) ([]byte, []byte, error) {
 	return []byte("crt"), []byte("ca"), s.f.did("renew " + node)
 }
-func (s sessions) Leave(_ context.Context, node string) error { return s.f.did("leave " + node) }
+func (s sessions) Leave(_ context.Context, _, node string) error { return s.f.did("leave " + node) }
 
-func (s sessions) Attach(_ context.Context, h workload.Hello, _ func(workload.Notice) error, _ func() (workload.Answer, error)) error {
+func (s sessions) Attach(_ context.Context, _ string, h workload.Hello, _ func(workload.Notice) error, _ func() (workload.Answer, error)) error {
 	return s.f.did("attach " + h.Node)
 }
 
-func (s sessions) Heartbeat(_ context.Context, h workload.Heartbeat) (workload.HeartbeatReply, error) {
+func (s sessions) Heartbeat(_ context.Context, _ string, h workload.Heartbeat) (workload.HeartbeatReply, error) {
 	return workload.HeartbeatReply{PlanRevision: 4}, s.f.did("heartbeat " + h.Node)
 }
-func (s sessions) Report(_ context.Context, r workload.Report) error {
+func (s sessions) Report(_ context.Context, _ string, r workload.Report) error {
 	return s.f.did("report " + r.Node)
 }
 
-func (s sessions) Plan(_ context.Context, node string, _ int64, _ string) (*workload.Plan, error) {
+func (s sessions) NextPlan(_ context.Context, _, node string, _ int64, _ string) (*workload.Plan, error) {
 	return &workload.Plan{Node: node, Revision: 4}, s.f.did("plan " + node)
 }
 

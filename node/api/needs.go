@@ -32,8 +32,8 @@ type Administration interface {
 	// PutTopology replaces the cluster's name and configuration. A revision
 	// other than 0 must be the newest one.
 	PutTopology(ctx context.Context, t topology.ClusterTopology) (topology.ClusterTopology, error)
-	// Record keeps what was done and by whom.
-	Record(ctx context.Context, e auth.AuditEntry)
+	// Record keeps what was done and by whom. It does not wait for the disk.
+	Record(e auth.AuditEntry)
 }
 
 // Tokens keeps the join tokens. Only masters have it.
@@ -50,23 +50,26 @@ type Figures interface {
 }
 
 // Enrolment lets nodes in, renews their certificates and lets them go. Only
-// masters have it.
+// masters have it. connection is Caller.Connection: a node's calls are taken
+// only over the one that carries its session.
 type Enrolment interface {
 	Register(ctx context.Context, r workload.Registration) (workload.Admission, error)
-	Renew(ctx context.Context, node string, csr []byte) (certificate, ca []byte, err error)
-	Leave(ctx context.Context, node string) error
+	Renew(ctx context.Context, connection, node string, csr []byte) (certificate, ca []byte, err error)
+	Leave(ctx context.Context, connection, node string) error
 }
 
-// Sessions is the masters' side of the conversation with the agents.
+// Sessions is the masters' side of the conversation with the agents. A call is
+// refused unless the node is attached over the same connection
+// (Caller.Connection).
 type Sessions interface {
 	// Attach keeps a session open until ctx ends, the node goes or the master
 	// ends it. send and receive carry one message each; receive fails when
 	// the node is gone.
-	Attach(ctx context.Context, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error
-	Heartbeat(ctx context.Context, h workload.Heartbeat) (workload.HeartbeatReply, error)
-	Report(ctx context.Context, r workload.Report) error
-	// Plan returns the newest plan, nil when applied is the newest.
-	Plan(ctx context.Context, node string, applied int64, applyError string) (*workload.Plan, error)
+	Attach(ctx context.Context, connection string, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error
+	Heartbeat(ctx context.Context, connection string, h workload.Heartbeat) (workload.HeartbeatReply, error)
+	Report(ctx context.Context, connection string, r workload.Report) error
+	// NextPlan returns the newest plan, nil when applied is the newest.
+	NextPlan(ctx context.Context, connection, node string, applied int64, applyError string) (*workload.Plan, error)
 }
 
 // Self tells about and acts on the node that serves this API.
@@ -90,8 +93,9 @@ type SelfStatus struct {
 	// Master is the API address of the master that the node is attached to.
 	Master       string `json:"master,omitempty"`
 	PlanRevision int64  `json:"plan_revision"`
-	// FlashMBPerDay is what the daemon writes to disk in MB (10^6 bytes) a
-	// day at the pace since it started.
+	// FlashMBPerDay is what is written to the device of the data directory, by
+	// everything on the board, in MB (10^6 bytes) a day; 0 in the first ten
+	// minutes.
 	FlashMBPerDay float64   `json:"flash_mb_per_day"`
 	StartedAt     time.Time `json:"started_at"`
 	// CertificateExpires is when the node's certificate runs out.

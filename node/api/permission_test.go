@@ -80,19 +80,23 @@ func operations() []operation {
 		{"register", func(c context.Context, s *api.Service, p auth.Principal) error {
 			return err1(s.Register(c, p, workload.Registration{NodeID: "n-new"}))
 		}, "yyyyyD", true},
-		{"renew", func(c context.Context, s *api.Service, p auth.Principal) error { return err2(s.Renew(c, p, nil)) }, "UyyDyy", true},
-		{"leave cluster", func(c context.Context, s *api.Service, p auth.Principal) error { return s.LeaveCluster(c, p, "n-sub") }, "UyDDDy", true},
+		{"renew", func(c context.Context, s *api.Service, p auth.Principal) error {
+			return err2(s.Renew(c, api.Caller{Principal: p}, nil))
+		}, "UyyDyy", true},
+		{"leave cluster", func(c context.Context, s *api.Service, p auth.Principal) error {
+			return s.LeaveCluster(c, api.Caller{Principal: p}, "n-sub")
+		}, "UyDDDy", true},
 		{"attach", func(c context.Context, s *api.Service, p auth.Principal) error {
-			return s.Attach(c, p, workload.Hello{Node: "n-sub"}, nil, nil)
+			return s.Attach(c, api.Caller{Principal: p}, workload.Hello{Node: "n-sub"}, nil, nil)
 		}, "UyDDDy", true},
 		{"heartbeat", func(c context.Context, s *api.Service, p auth.Principal) error {
-			return err1(s.Heartbeat(c, p, workload.Heartbeat{Node: "n-sub"}))
+			return err1(s.Heartbeat(c, api.Caller{Principal: p}, workload.Heartbeat{Node: "n-sub"}))
 		}, "UyDDDy", true},
 		{"report", func(c context.Context, s *api.Service, p auth.Principal) error {
-			return s.Report(c, p, workload.Report{Node: "n-sub"})
+			return s.Report(c, api.Caller{Principal: p}, workload.Report{Node: "n-sub"})
 		}, "UyDDDy", true},
 		{"plan", func(c context.Context, s *api.Service, p auth.Principal) error {
-			return err1(s.Plan(c, p, "n-sub", 0, ""))
+			return err1(s.Plan(c, api.Caller{Principal: p}, "n-sub", 0, ""))
 		}, "UyDDDy", true},
 		{"leave self", func(c context.Context, s *api.Service, p auth.Principal) error { return s.Leave(c, p) }, "UDDDyD", true},
 	}
@@ -134,7 +138,7 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 	for _, op := range operations() {
 		f := newFake()
 		s := newService(t, f, true)
-		_ = op.do(t.Context(), s, auth.Node("n-other", topology.RoleSub))
+		_ = op.do(t.Context(), s, auth.Node("n-down", topology.RoleSub))
 		denied := len(f.audit)
 		_ = op.do(t.Context(), s, admin)
 		administers := op.writes && strings.HasPrefix(op.may, "UDDyy")

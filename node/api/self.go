@@ -52,7 +52,7 @@ func advice(masters int, st Status) []string {
 // Leave takes this node out of its cluster. Only root on the machine may ask
 // for it.
 func (s *Service) Leave(ctx context.Context, p auth.Principal) (err error) {
-	defer func() { s.audit(ctx, p, auth.SelfWrite, s.Self.Status().ID, err) }()
+	defer func() { s.audit(p, auth.SelfWrite, s.Self.Status().ID, err) }()
 	if err := auth.Authorize(p, auth.SelfWrite, auth.OwnedBy(s.Self.Status().ID)); err != nil {
 		return Classify(err)
 	}

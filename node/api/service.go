@@ -90,7 +90,7 @@ func (s *Service) Node(_ context.Context, p auth.Principal, ref string) (topolog
 // PatchNode changes labels, log level or state of one node. Either all of
 // the patch is carried out or, when a part is not valid, none.
 func (s *Service) PatchNode(ctx context.Context, p auth.Principal, ref string, patch NodePatch) (n topology.Node, err error) {
-	defer func() { s.audit(ctx, p, auth.NodesWrite, ref, err) }()
+	defer func() { s.audit(p, auth.NodesWrite, ref, err) }()
 	if err := s.authorizeChange(p, auth.NodesWrite); err != nil {
 		return n, err
 	}
@@ -166,7 +166,7 @@ func (patch NodePatch) signal(n topology.Node) (topology.Signal, error) {
 
 // RemoveNode takes a node out of the cluster; a pending one is rejected.
 func (s *Service) RemoveNode(ctx context.Context, p auth.Principal, ref string) (n topology.Node, err error) {
-	defer func() { s.audit(ctx, p, auth.NodesWrite, ref, err) }()
+	defer func() { s.audit(p, auth.NodesWrite, ref, err) }()
 	if err := s.authorizeChange(p, auth.NodesWrite); err != nil {
 		return n, err
 	}
@@ -175,7 +175,7 @@ func (s *Service) RemoveNode(ctx context.Context, p auth.Principal, ref string) 
 	}
 	if n.Role == topology.RoleMaster && n.Status != topology.StatusPending {
 		return n, Conflictf("remove node %s: it is a master and holds the cluster's data", n.Name).
-			WithHint("remove the subs first; then `piccolo leave` and `piccolo reset` on %s end the cluster", n.Name)
+			WithHint("remove the subs, stop piccolo on %s, then `piccolo reset` there ends the cluster", n.Name)
 	}
 	signal := topology.SignalRemove
 	if n.Status == topology.StatusPending {
@@ -192,6 +192,9 @@ func (s *Service) Containers(ctx context.Context, p auth.Principal, ref string, 
 	if ref != "" {
 		n, err := s.find(ref)
 		if err != nil {
+			if denied := auth.Authorize(p, auth.ContainersRead, auth.Cluster()); denied != nil {
+				return nil, Classify(denied) // and nothing of which names there are
+			}
 			return nil, err
 		}
 		id = n.ID
@@ -255,7 +258,7 @@ func (s *Service) Topology(_ context.Context, p auth.Principal) (topology.Cluste
 
 // PutTopology replaces name and configuration of the cluster.
 func (s *Service) PutTopology(ctx context.Context, p auth.Principal, t topology.ClusterTopology) (_ topology.ClusterTopology, err error) {
-	defer func() { s.audit(ctx, p, auth.TopologyWrite, t.Name, err) }()
+	defer func() { s.audit(p, auth.TopologyWrite, t.Name, err) }()
 	if err := s.authorizeChange(p, auth.TopologyWrite); err != nil {
 		return t, err
 	}
@@ -310,9 +313,9 @@ func (s *Service) authorizeChange(p auth.Principal, action auth.Action) error {
 	return classified(err)
 }
 
-// audit keeps what was changed or denied. It uses its own deadline, since
-// the caller may be gone.
-func (s *Service) audit(ctx context.Context, p auth.Principal, action auth.Action, resource string, err error) {
+// audit keeps what was changed or denied. Who does not belong here must not
+// be able to write to the flash: neither strangers nor nodes that were removed.
+func (s *Service) audit(p auth.Principal, action auth.Action, resource string, err error) {
 	if s.Administration == nil {
 		return
 	}
@@ -320,12 +323,18 @@ func (s *Service) audit(ctx context.Context, p auth.Principal, action auth.Actio
 	if err != nil {
 		outcome = string(Classify(err).Kind)
 	}
-	if outcome == string(KindUnauthenticated) || outcome == string(KindTooMany) {
-		return // strangers must not be able to write to the flash
+	switch {
+	case outcome == string(KindUnauthenticated), outcome == string(KindTooMany):
+		return
+	case outcome != "ok" && p.Kind == auth.KindNode && !s.belongs(p.ID):
+		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	s.Administration.Record(ctx, auth.AuditEntry{At: s.Now(), Principal: p.String(), Action: string(action), Resource: shorten(resource), Outcome: outcome})
+	s.Administration.Record(auth.AuditEntry{At: s.Now(), Principal: p.String(), Action: string(action), Resource: shorten(resource), Outcome: outcome})
+}
+
+// belongs reports whether the cluster has this node and wants to keep it.
+func (s *Service) belongs(id string) bool {
+	return slices.ContainsFunc(s.Knowledge.Nodes(), func(n topology.Node) bool { return n.ID == id && n.Status != topology.StatusTerminating })
 }
 
 // classified is Classify for a plain error result: a nil *Error must not

@@ -184,7 +184,7 @@ func TestTokens(t *testing.T) {
 	}{
 		"default":          {api.TokenRequest{}, ""},
 		"a minute":         {api.TokenRequest{TTL: topology.Duration(time.Minute), Role: topology.RoleSub, Description: "kitchen"}, ""},
-		"too short":        {api.TokenRequest{TTL: topology.Duration(time.Second)}, "1m0s"},
+		"too short":        {api.TokenRequest{TTL: topology.Duration(time.Second)}, "1m to 8760h"},
 		"negative":         {api.TokenRequest{TTL: -1}, "out of bounds"},
 		"too long":         {api.TokenRequest{TTL: topology.Duration(366 * 24 * time.Hour)}, "8760h"},
 		"long description": {api.TokenRequest{Description: strings.Repeat("x", 201)}, "201 bytes"},

@@ -23,7 +23,7 @@ const (
 // CreateToken makes a join token. Its secret is in this answer and nowhere
 // else.
 func (s *Service) CreateToken(ctx context.Context, p auth.Principal, r TokenRequest) (_ TokenCreated, err error) {
-	defer func() { s.audit(ctx, p, auth.TokensWrite, r.Description, err) }()
+	defer func() { s.audit(p, auth.TokensWrite, r.Description, err) }()
 	if err := s.authorizeChange(p, auth.TokensWrite); err != nil {
 		return TokenCreated{}, err
 	}
@@ -40,7 +40,7 @@ func (s *Service) CreateToken(ctx context.Context, p auth.Principal, r TokenRequ
 	case r.Role == topology.RoleMaster:
 		return TokenCreated{}, Invalidf("create token: this version has one master, the node that made the cluster: tokens are for subs")
 	case ttl < MinTokenTTL || ttl > MaxTokenTTL:
-		return TokenCreated{}, Invalidf("create token: ttl %s is out of bounds: use %s to %s", ttl, MinTokenTTL, MaxTokenTTL)
+		return TokenCreated{}, Invalidf("create token: ttl %s is out of bounds: use 1m to %dh, which is %d days", ttl, MaxTokenTTL/time.Hour, MaxTokenTTL/(24*time.Hour))
 	case len(r.Description) > maxDescription:
 		return TokenCreated{}, Invalidf("create token: the description is %d bytes long: at most %d are allowed", len(r.Description), maxDescription)
 	}
@@ -76,7 +76,7 @@ func (s *Service) ListTokens(ctx context.Context, p auth.Principal) ([]auth.Join
 // DeleteToken makes a join token worthless at once. Nodes that joined with
 // it stay.
 func (s *Service) DeleteToken(ctx context.Context, p auth.Principal, id string) (err error) {
-	defer func() { s.audit(ctx, p, auth.TokensWrite, id, err) }()
+	defer func() { s.audit(p, auth.TokensWrite, id, err) }()
 	if err := s.authorizeChange(p, auth.TokensWrite); err != nil {
 		return err
 	}

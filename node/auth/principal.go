@@ -51,7 +51,12 @@ func (p Principal) String() string {
 	switch p.Kind {
 	case "", KindAnonymous:
 		return string(KindAnonymous)
-	case KindNode, KindLocal:
+	case KindLocal:
+		if p.Role == topology.RoleMaster {
+			return "root on the master"
+		}
+		return "root on " + p.ID
+	case KindNode:
 		return fmt.Sprintf("%s %s (%s)", p.Kind, p.ID, p.Role)
 	}
 	return fmt.Sprintf("%s %s", p.Kind, p.ID)

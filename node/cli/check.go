@@ -102,14 +102,19 @@ func (a *app) checkPage(w io.Writer, answer checkAnswer) {
 	}
 	g.write(w)
 	a.mends(w, answer)
+	told := false
 	for _, f := range answer.Fixes {
+		if f.Outcome != readiness.OutcomeApplied && f.Outcome != readiness.OutcomeFailed {
+			continue // what a person has to do stands above
+		}
+		told = true
 		line := fmt.Sprintf("%s: %s", f.Outcome, f.Detail)
 		if f.RebootNeeded {
 			line += " (works after a reboot)"
 		}
 		fmt.Fprintf(w, "Fix %s: %s\n", f.Check, plain(line))
 	}
-	if len(answer.Fixes) > 0 {
+	if told {
 		fmt.Fprintln(w)
 	}
 	switch {

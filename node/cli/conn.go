@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -78,6 +80,18 @@ func withPort(server string) string {
 // dialLocal prepares to talk to the daemon on this machine.
 func (a *app) dialLocal() (*client.HTTP, error) {
 	return client.NewHTTP(client.HTTPOptions{Socket: a.settings.options().Socket()})
+}
+
+// noDaemon says how a machine gets a daemon that has none because it belongs
+// to no cluster. Other errors stay as they are.
+func (a *app) noDaemon(err error) error {
+	var known *api.Error
+	local := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+	if !errors.As(err, &known) || known.Kind != api.KindUnavailable || !local || !errors.Is(node.Member(a.nodeOptions()), node.ErrNotMember) {
+		return err
+	}
+	return &api.Error{Kind: api.KindUnavailable, Message: known.Message + ": it belongs to no cluster", Err: err,
+		Hint: "`piccolo init` makes a cluster, `piccolo join` enters one, `piccolo login` asks a master from here"}
 }
 
 var errFound = errors.New("found")

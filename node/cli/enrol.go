@@ -123,33 +123,39 @@ func parseLabels(list []string, removal bool) (set map[string]string, remove []s
 	return set, remove, nil
 }
 
-// systemdUnit returns the service that is to run this node's daemon, nil
-// where it runs in this terminal.
-func (a *app) systemdUnit(ctx context.Context, foreground bool) (service, error) {
+// place is where this node's daemon is to run.
+type place struct {
+	// service is nil where it is this terminal.
+	service service
+	// why it is this terminal, for a person who did not ask for that.
+	why string
+}
+
+// choosePlace finds out where the daemon is to run.
+func (a *app) choosePlace(ctx context.Context, foreground bool) (place, error) {
 	if foreground {
-		return nil, nil
+		return place{}, nil
 	}
 	if !a.booted() || !a.root() {
 		why := "systemd does not run this machine"
 		if a.booted() {
 			why = "only root can install the service"
 		}
-		a.say("The daemon runs in this terminal, because %s.", why)
-		return nil, nil
+		return place{why: why}, nil
 	}
 	u, err := a.unit()
 	if err != nil {
-		return nil, err
+		return place{}, err
 	}
 	running, err := u.Running(ctx)
 	if err != nil {
-		return nil, err
+		return place{}, err
 	}
 	if have := a.fileDataDir(); running && have != a.settings["data-dir"] {
-		return nil, api.Conflictf("%s runs a node already, with its data in %s", unit.Name, have).
+		return place{}, api.Conflictf("%s runs a node already, with its data in %s", unit.Name, have).
 			WithHint("a second node on this machine needs --foreground, with its own --run-dir and ports")
 	}
-	return u, nil
+	return place{service: u}, nil
 }
 
 // unit is piccolo.service with this run's settings.
@@ -173,10 +179,10 @@ func (a *app) fileDataDir() string {
 	return node.DefaultDataDir
 }
 
-// bringUp starts the daemon, under u or in this terminal, waits until the
-// node is Ready, and calls announce with the time since the command began, 0
+// bringUp starts the daemon in its place, waits until the node is Ready, and
+// calls announce with the time since the command began, 0
 // if the node did not become Ready.
-func (a *app) bringUp(ctx context.Context, u service, nodeID string, announce func(time.Duration) error) error {
+func (a *app) bringUp(ctx context.Context, p place, nodeID string, announce func(time.Duration) error) error {
 	whenServed := func(ctx context.Context) error {
 		a.step("waiting until the node is Ready")
 		err := a.waitReady(ctx, nodeID)
@@ -186,10 +192,13 @@ func (a *app) bringUp(ctx context.Context, u service, nodeID string, announce fu
 		}
 		return errors.Join(announce(took), err)
 	}
-	if u == nil {
+	if p.service == nil {
+		if p.why != "" {
+			a.say("The daemon runs in this terminal, because %s.", p.why)
+		}
 		return a.runHere(ctx, whenServed)
 	}
-	if err := a.startService(ctx, u); err != nil {
+	if err := a.startService(ctx, p.service); err != nil {
 		return errors.Join(announce(0), err)
 	}
 	return whenServed(ctx)

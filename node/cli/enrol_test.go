@@ -86,7 +86,8 @@ func (b *bench) machine() machine {
 			}}
 			if c.Fix {
 				r.Results[0].Severity = readiness.SeverityWarning
-				return r, []readiness.FixResult{{Check: "memory_cgroup", Outcome: readiness.OutcomeApplied, Detail: "edited cmdline.txt", RebootNeeded: true}}, b.fail
+				return r, []readiness.FixResult{{Check: "memory_cgroup", Outcome: readiness.OutcomeApplied, Detail: "edited cmdline.txt", RebootNeeded: true},
+					{Check: "disk_space", Outcome: readiness.OutcomeManual, Detail: "make room"}}, b.fail
 			}
 			return r, nil, b.fail
 		},
@@ -246,6 +247,29 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+func TestFailedJoinSaysNothingOfADaemon(t *testing.T) {
+	b := newBench(t) // no systemd here
+	b.fail = node.ErrNotReady
+	b.want(5, b.do(t.Context(), "join", "m", "--token", "t"), "", "not ready to join", "join")
+	if strings.Contains(b.err.String(), "in this terminal") {
+		t.Error(b.err.String())
+	}
+}
+
+func TestLeaveOfARemovedNode(t *testing.T) {
+	b := newBench(t)
+	b.daemon.removed = true
+	b.serve()
+	b.want(0, b.do(t.Context(), "leave", "--yes"), "has removed this node already", "")
+}
+
+func TestFreshDaemonTellsNoPaceOfWriting(t *testing.T) {
+	b := newBench(t)
+	b.daemon.fresh = true
+	b.serve()
+	b.want(0, b.do(t.Context(), "status"), "flash        - (a pace is known 10m after the start)", "")
+}
+
 func TestJoinAgain(t *testing.T) {
 	b := newBench(t)
 	b.booted, b.member, b.service.running = true, true, true
@@ -305,6 +329,9 @@ func TestCheck(t *testing.T) {
 	}
 	b.did = nil
 	b.want(0, b.do(t.Context(), "check", "--fix"), "Fix memory_cgroup: applied: edited cmdline.txt (works after a reboot)", "", "check  true")
+	if strings.Contains(b.out.String(), "make room") {
+		t.Errorf("what is no fix is listed as one: %s", b.out.String())
+	}
 	b.did = nil
 	b.want(5, b.do(t.Context(), "check", "-o", "json"), `"ready": false`, "", "check  false")
 }

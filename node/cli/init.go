@@ -47,7 +47,7 @@ func (a *app) initCluster(c *ucli.Context) error {
 			return api.Invalidf("flag --cluster: %w", err)
 		}
 	}
-	u, err := a.systemdUnit(c.Context, c.Bool("foreground"))
+	p, err := a.choosePlace(c.Context, c.Bool("foreground"))
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (a *app) initCluster(c *ucli.Context) error {
 	for _, w := range res.Warnings {
 		a.say("Warning: %s", plainLines(w))
 	}
-	return a.bringUp(c.Context, u, res.NodeID, func(took time.Duration) error {
+	return a.bringUp(c.Context, p, res.NodeID, func(took time.Duration) error {
 		return a.print(initAnswer{res, took.Seconds()}, func(w io.Writer) {
 			fmt.Fprintf(w, "Cluster %s is made; this machine is its master %s (%s).\n", res.Cluster, res.Name, res.NodeID)
 			readyLine(w, took)
@@ -90,7 +90,7 @@ func (a *app) joinCommand() *ucli.Command {
 		Name: "join", Usage: "bring this board into a cluster", ArgsUsage: "MASTER[:PORT]",
 		Description: "`piccolo init` prints the line to type, `piccolo token create` makes another. " +
 			"A token on the command line can be seen by every user of the machine while the command runs; --token-file and PICCOLO_TOKEN avoid that. " +
-			"Doing it again changes nothing.\n\n" +
+			"Doing it again changes nothing, and goes on with a join that was interrupted.\n\n" +
 			examples("piccolo join 10.0.0.1 --token pic1.…", "piccolo join master.lan:7443 --token-file - --name board-2 --label site=barn < token"),
 		Flags: append(machineFlags(),
 			&ucli.StringFlag{Name: "token", Usage: "join `TOKEN` [$PICCOLO_TOKEN]"},
@@ -114,7 +114,7 @@ func (a *app) joinCluster(c *ucli.Context) error {
 		return err
 	}
 	o.Master = arg[0]
-	u, err := a.systemdUnit(c.Context, c.Bool("foreground"))
+	p, err := a.choosePlace(c.Context, c.Bool("foreground"))
 	if err != nil {
 		return err
 	}
@@ -126,9 +126,9 @@ func (a *app) joinCluster(c *ucli.Context) error {
 		a.say("Warning: %s", plainLines(w))
 	}
 	if res.Already {
-		return a.joinedAlready(c, u, res)
+		return a.joinedAlready(c, p, res)
 	}
-	return a.bringUp(c.Context, u, res.NodeID, a.announceJoin(res))
+	return a.bringUp(c.Context, p, res.NodeID, a.announceJoin(res))
 }
 
 func (a *app) joinOptions(c *ucli.Context) (o node.JoinOptions, err error) {
@@ -149,8 +149,13 @@ func (a *app) joinOptions(c *ucli.Context) (o node.JoinOptions, err error) {
 	}
 	return node.JoinOptions{
 		Options: a.nodeOptions(), Token: token, Role: role,
-		Name: d.name, Advertise: d.advertise, Labels: d.labels, Progress: a.step,
-		Waiting: func(what string) { a.say("%s", plain(strings.ToUpper(what[:1])+what[1:])) },
+		Name: d.name, Advertise: d.advertise, Labels: d.labels, Progress: func(step string, patient bool) {
+			if patient {
+				a.say("%s", plain(strings.ToUpper(step[:1])+step[1:]))
+				return
+			}
+			a.step(step)
+		},
 	}, nil
 }
 
@@ -164,15 +169,15 @@ func (a *app) announceJoin(res node.JoinResult) func(time.Duration) error {
 }
 
 // joinedAlready says so, and starts a service that does not run.
-func (a *app) joinedAlready(c *ucli.Context, u service, res node.JoinResult) error {
+func (a *app) joinedAlready(c *ucli.Context, p place, res node.JoinResult) error {
 	a.say("This machine belongs to cluster %s already; nothing was changed.", res.Cluster)
-	if u != nil {
-		running, err := u.Running(c.Context)
+	if p.service != nil {
+		running, err := p.service.Running(c.Context)
 		if err != nil {
 			return err
 		}
 		if !running {
-			return a.bringUp(c.Context, u, res.NodeID, a.announceJoin(res))
+			return a.bringUp(c.Context, p, res.NodeID, a.announceJoin(res))
 		}
 	}
 	return a.print(joinAnswer{JoinResult: res}, func(w io.Writer) {

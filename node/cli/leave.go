@@ -40,14 +40,18 @@ func (a *app) leaveCommand() *ucli.Command {
 			if err := a.confirm(c, "This node leaves its cluster; to come back it must join anew. Go on?"); err != nil {
 				return err
 			}
+			text := "This node has left its cluster, and its identity is deleted."
+			if st, err := conn.Status(c.Context); err == nil && st.Value.Self.Mode == "Removed" {
+				text = "The cluster has removed this node already: its identity is deleted here now."
+			}
 			if err := conn.Leave(c.Context); err != nil {
-				return err
+				return a.noDaemon(err)
 			}
 			if err := a.disableService(c.Context); err != nil {
 				return err
 			}
 			return a.print(done{"left"}, func(w io.Writer) {
-				fmt.Fprintln(w, "This node has left its cluster, and its identity is deleted. `piccolo join` brings it into one again.")
+				fmt.Fprintln(w, text, "`piccolo join` brings it into one again.")
 			})
 		},
 	}

@@ -15,26 +15,29 @@ import (
 )
 
 func (a *app) nodeCommand() *ucli.Command {
-	status := func(name, usage string, want topology.NodeStatus, did string) *ucli.Command {
+	status := func(name, usage string, want topology.NodeStatus, did func(topology.Node) string) *ucli.Command {
 		return &ucli.Command{
 			Name: name, Usage: usage, ArgsUsage: "NODE", Description: examples("piccolo node " + name + " board-2"),
 			BashComplete: a.completeNodes,
 			Action: func(c *ucli.Context) error {
 				return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
 					n, err := conn.PatchNode(c.Context, arg[0], api.NodePatch{Status: &want})
-					return a.nodeDone(n, err, did)
+					return a.nodeDone(n, err, did(n))
 				})
 			},
 		}
+	}
+	now := func(did string) func(topology.Node) string {
+		return func(n topology.Node) string { return did + "; it is " + n.Status.Word() + " now" }
 	}
 	return &ucli.Command{
 		Name: "node", Usage: "list and change nodes",
 		Description: "NODE is a name or an id.\n\n" + examples("piccolo node ls", "piccolo node show board-2"),
 		Subcommands: []*ucli.Command{
 			a.nodeListCommand(), a.nodeShowCommand(), a.nodeLabelCommand(), a.nodeLogLevelCommand(),
-			status("maintenance", "keep a node out of work", topology.StatusMaintenance, "is in maintenance"),
-			status("resume", "end a node's maintenance", topology.StatusReady, "has resumed"),
-			status("approve", "let a pending node in", topology.StatusInitializing, "is approved"),
+			status("maintenance", "keep a node out of work", topology.StatusMaintenance, func(topology.Node) string { return "is in maintenance" }),
+			status("resume", "end a node's maintenance", topology.StatusReady, now("has resumed")),
+			status("approve", "let a pending node in", topology.StatusInitializing, now("is approved")),
 			a.nodeRemoveCommand(),
 		},
 	}
@@ -45,7 +48,7 @@ func (a *app) nodeDone(n topology.Node, err error, did string) error {
 	if err != nil {
 		return err
 	}
-	return a.print(n, func(w io.Writer) { fmt.Fprintf(w, "Node %s %s; it is %s now.\n", plain(n.Name), did, n.Status.Word()) })
+	return a.print(n, func(w io.Writer) { fmt.Fprintf(w, "Node %s %s.\n", plain(n.Name), did) })
 }
 
 func (a *app) nodeListCommand() *ucli.Command {
@@ -169,7 +172,11 @@ func (a *app) nodePage(w io.Writer, n topology.Node) {
 	if u := n.Usage; u != nil {
 		line("CPU", "%.1f %% in use, load %.2f", u.CPUPercent, u.Load1)
 		line("Memory", "%d MB in use, %d MB available", u.MemoryUsed, u.MemoryAvailable)
-		line("Disk", "%.0f %% in use, %.1f MB/day written by piccolo", u.DiskUsedPercent, u.FlashMBPerDay)
+		flash := "-" // not known yet, or nothing
+		if u.FlashMBPerDay > 0 {
+			flash = fmt.Sprintf("%.1f", u.FlashMBPerDay)
+		}
+		line("Disk", "%.0f %% in use, %s MB/day written to its device", u.DiskUsedPercent, flash)
 		if u.Temperature != nil {
 			line("Temperature", "%.0f °C", *u.Temperature)
 		}

@@ -33,6 +33,9 @@ func (a *app) psCommand() *ucli.Command {
 					list = alive(list)
 				}
 				a.markStale(answer.AsOf)
+				if answer.AsOf != nil {
+					a.say("a sub lists its own containers only: ask a master for those of the others")
+				}
 				return a.print(list, func(w io.Writer) { a.containerTable(list, c.Bool("stats")).write(w) })
 			})
 		},

@@ -24,6 +24,9 @@ type fakeServer struct {
 	now time.Time
 	// stale makes it answer as a sub without a master.
 	stale bool
+	// removed makes it answer as a node that the cluster has removed, fresh as
+	// one that has just started.
+	removed, fresh bool
 	// status of the first node on the watch stream.
 	status topology.NodeStatus
 	// last is the last change that was asked for, method, path and body.
@@ -110,6 +113,12 @@ func (f *fakeServer) statusAnswer() api.Status {
 	}
 	if f.stale {
 		st.Self.Mode, st.Self.ModeReason, st.Self.Role, st.Self.Master = "Offline", "no master answers", topology.RoleSub, "10.0.0.1:7443"
+	}
+	if f.removed {
+		st.Self.Mode, st.Self.ModeReason = "Removed", "board-1 was removed"
+	}
+	if f.fresh {
+		st.Self.StartedAt = f.past(time.Minute)
 	}
 	return st
 }

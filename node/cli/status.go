@@ -35,6 +35,10 @@ func (a *app) statusCommand() *ucli.Command {
 	}
 }
 
+// flashPatience after the daemon's start, before what it has written is told
+// as a pace per day: of a minute, it would be nonsense.
+const flashPatience = 10 * time.Minute
+
 // ask checks the arguments and lets do talk to the chosen server.
 func (a *app) ask(c *ucli.Context, names []string, do func(*ucli.Context, *client.HTTP, []string) error) error {
 	args, err := words(c, names...)
@@ -46,7 +50,7 @@ func (a *app) ask(c *ucli.Context, names []string, do func(*ucli.Context, *clien
 		return err
 	}
 	defer conn.Close()
-	return do(c, conn, args)
+	return a.noDaemon(do(c, conn, args))
 }
 
 // markStale says on stderr that an answer is not live.
@@ -81,7 +85,11 @@ func (a *app) statusPage(w io.Writer, st api.Status) {
 		line("  master", "%s", plain(self.Master))
 	}
 	line("  version", "%s, up %s", orDash(plain(self.Version)), age(self.StartedAt, a.now()))
-	line("  flash", "%.1f MB/day written by piccolo", self.FlashMBPerDay)
+	if a.now().Sub(self.StartedAt) < flashPatience {
+		line("  flash", "- (a pace is known %s after the start)", span(flashPatience))
+	} else {
+		line("  flash", "%.1f MB/day written to its device", self.FlashMBPerDay)
+	}
 	if !self.CertificateExpires.IsZero() && (a.wide() || self.CertificateExpires.Sub(a.now()) < 30*24*time.Hour) {
 		line("  certificate", "expires %s", ago(self.CertificateExpires, a.now()))
 	}

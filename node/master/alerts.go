@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"errors"
+	"time"
 
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/store"
@@ -17,8 +18,18 @@ func alertID(kind, node string) string {
 	return kind + "-" + node
 }
 
+// degradedLink is the one kind of alert that flaps by its nature: gossip
+// raises it and each sign of life clears it.
+const degradedLink = "DegradedLink"
+
+// mayWrite reports whether the alerts of a node may change now. One that may
+// not is left as it is: what raises and clears alerts comes again.
+func (m *Master) mayWrite(node string) bool {
+	return node == "" || m.live.paces.of(node).alerts.take(time.Now(), 1) == 0
+}
+
 // raise keeps an alert. One that stands already is not written again, unless
-// its words changed.
+// its words changed. The alert of a node's link comes once in linkAlertEvery.
 func (m *Master) raise(ctx context.Context, a workload.Alert) {
 	a.ID, a.RaisedAt = alertID(a.Kind, a.Node), m.o.Now()
 	if n, ok := m.nodes.get(a.Node); ok {
@@ -30,6 +41,10 @@ func (m *Master) raise(ctx context.Context, a workload.Alert) {
 		}
 		a.RaisedAt = r.Value.RaisedAt
 	}
+	if a.Kind == degradedLink && !m.live.paces.link(a.Node, time.Now()) || !m.mayWrite(a.Node) {
+		m.o.Logger.Debug("alert not written: its node's alerts change too often", "alert", a.ID)
+		return
+	}
 	if _, _, err := m.alerts.collection.Put(ctx, a.ID, a); err != nil {
 		m.o.Logger.Warn("alert not kept", "alert", a.Message, "error", err)
 	}
@@ -37,7 +52,7 @@ func (m *Master) raise(ctx context.Context, a workload.Alert) {
 
 // clear removes an alert that no longer stands.
 func (m *Master) clear(ctx context.Context, id string) {
-	if _, ok := m.alerts.get(id); !ok {
+	if r, ok := m.alerts.get(id); !ok || !m.mayWrite(r.Value.Node) {
 		return
 	}
 	if err := m.alerts.collection.Delete(ctx, id, store.AnyRevision); err != nil && !errors.Is(err, store.ErrNotFound) {

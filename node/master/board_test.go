@@ -23,12 +23,14 @@ type board struct {
 	id   string
 	key  *pki.Identity
 
-	hello   workload.Hello
-	notices chan workload.Notice
-	answers chan workload.Answer
-	gone    chan struct{}
-	ended   chan error
-	unplug  func()
+	hello workload.Hello
+	// connection that all calls come over.
+	connection string
+	notices    chan workload.Notice
+	answers    chan workload.Answer
+	gone       chan struct{}
+	ended      chan error
+	unplug     func()
 
 	mu     sync.Mutex
 	asleep bool
@@ -38,7 +40,7 @@ type board struct {
 func newBoard(t testing.TB, c *cluster, name string) *board {
 	t.Helper()
 	key := must[*pki.Identity](t)(pki.CreateKey(t.TempDir()))
-	b := &board{t: t, c: c, name: name, id: key.ID(), key: key}
+	b := &board{t: t, c: c, name: name, id: key.ID(), key: key, connection: "10.0.0.2:" + key.ID()}
 	b.hello = workload.Hello{Node: b.id, Instance: "run-1", MachineID: "m-" + name, IP: "10.0.0.2", GossipPort: 7946, Version: "v1", Time: time.Now()}
 	return b
 }
@@ -93,7 +95,7 @@ func (b *board) attach() {
 	}
 	b.unplug = sync.OnceFunc(func() { close(gone) })
 	b.t.Cleanup(b.unplug)
-	go func() { ended <- b.c.Attach(context.Background(), b.hello, send, receive) }()
+	go func() { ended <- b.c.Attach(context.Background(), b.connection, b.hello, send, receive) }()
 	b.await("the view", func(n workload.Notice) bool { return n.View != nil })
 }
 
@@ -104,7 +106,7 @@ func (b *board) refused() error {
 	defer cancel()
 	hold := make(chan struct{})
 	defer close(hold)
-	err := b.c.Attach(ctx, b.hello, func(workload.Notice) error { return nil }, func() (workload.Answer, error) {
+	err := b.c.Attach(ctx, b.connection, b.hello, func(workload.Notice) error { return nil }, func() (workload.Answer, error) {
 		<-hold
 		return workload.Answer{}, io.EOF
 	})
@@ -153,7 +155,7 @@ func (b *board) sleep(asleep bool) {
 // beat sends a heartbeat and returns the answer.
 func (b *board) beat() workload.HeartbeatReply {
 	b.t.Helper()
-	return must[workload.HeartbeatReply](b.t)(b.c.Heartbeat(b.t.Context(), b.heartbeat()))
+	return must[workload.HeartbeatReply](b.t)(b.c.Heartbeat(b.t.Context(), b.connection, b.heartbeat()))
 }
 
 func (b *board) heartbeat() workload.Heartbeat {
@@ -164,7 +166,7 @@ func (b *board) heartbeat() workload.Heartbeat {
 func (b *board) obey() {
 	b.t.Helper()
 	for {
-		p := must[*workload.Plan](b.t)(b.c.Plan(b.t.Context(), b.id, b.hello.AppliedRevision, ""))
+		p := must[*workload.Plan](b.t)(b.c.NextPlan(b.t.Context(), b.connection, b.id, b.hello.AppliedRevision, ""))
 		if p == nil {
 			return
 		}
@@ -184,7 +186,7 @@ func (b *board) report(conditions ...topology.Reason) workload.Report {
 
 func (b *board) sendReport(conditions ...topology.Reason) {
 	b.t.Helper()
-	if err := b.c.Report(b.t.Context(), b.report(conditions...)); err != nil {
+	if err := b.c.Report(b.t.Context(), b.connection, b.report(conditions...)); err != nil {
 		b.t.Fatal(err)
 	}
 }

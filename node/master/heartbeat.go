@@ -1,7 +1,9 @@
 package master
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,9 +21,6 @@ type attachment struct {
 	// TTL of the lease in seconds.
 	TTL int `json:"ttl"`
 }
-
-// maxContainers bounds a report; a board of this class runs tens.
-const maxContainers = 1000
 
 // leaseTTL is how long a node may be silent: three heartbeats and a second
 // for the way.
@@ -52,11 +51,18 @@ func (m *Master) renewLease(ctx context.Context, id string) error {
 	return m.leases.wait(ctx, revision) // or the next heartbeat would grant another one
 }
 
-// Heartbeat takes a sign of life. It writes nothing while the node's state
-// does not change.
-func (m *Master) Heartbeat(ctx context.Context, h workload.Heartbeat) (workload.HeartbeatReply, error) {
-	if _, err := m.member(ctx, h.Node); err != nil {
+// Heartbeat takes a sign of life over the connection of the node's session.
+// It writes nothing while the node's state does not change.
+func (m *Master) Heartbeat(ctx context.Context, connection string, h workload.Heartbeat) (workload.HeartbeatReply, error) {
+	n, _, err := m.attendee(ctx, connection, h.Node)
+	if err != nil {
 		return workload.HeartbeatReply{}, err
+	}
+	if h, err = tidyHeartbeat(h); err == nil {
+		err = m.validApplied(h.Node, h.AppliedRevision)
+	}
+	if err != nil {
+		return workload.HeartbeatReply{}, fmt.Errorf("heartbeat of node %s: %w", n.Name, err)
 	}
 	m.live.heartbeat(h, m.o.Now())
 	if err := m.renewLease(ctx, h.Node); err != nil {
@@ -75,7 +81,7 @@ func (m *Master) returned(ctx context.Context, id string) error {
 	if err := m.setReasons(ctx, id, nil, topology.Reasons{topology.ReasonUnreachable, topology.ReasonHeartbeatMissed}); err != nil {
 		return err
 	}
-	m.clear(ctx, alertID("DegradedLink", id))
+	m.clear(ctx, alertID(degradedLink, id))
 	return m.settle(ctx, id)
 }
 
@@ -104,22 +110,114 @@ func (m *Master) checkClock(ctx context.Context, h workload.Heartbeat) {
 	})
 }
 
-// Report takes what a node says of itself and writes it if its content
-// changed.
-func (m *Master) Report(ctx context.Context, r workload.Report) error {
+// Report takes what a node says of itself over the connection of its session
+// and writes it if its content changed. A change above the node's pace waits
+// as a whole, its conditions too, and a newer one takes its place: it is
+// written by the session's own goroutine when the pace allows. One that waits
+// when the session ends is gone; the node's next session begins with a report.
+func (m *Master) Report(ctx context.Context, connection string, r workload.Report) error {
+	n, s, err := m.attendee(ctx, connection, r.Node)
+	if err != nil {
+		return err
+	}
+	if r, err = tidyReport(r); err != nil {
+		return fmt.Errorf("report of node %s: %w", n.Name, err)
+	}
+	content, err := reportContent(r)
+	if err != nil {
+		return fmt.Errorf("report of node %s: %w: %w", n.Name, topology.ErrInvalid, err)
+	}
+	m.live.reports.Add(1)
+	select { // reports of one session are kept in their order
+	case s.reporting <- struct{}{}:
+		defer func() { <-s.reporting }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	cost := 1 + len(content)/reportUnit
+	switch {
+	case m.stored(r.Node, content):
+		s.late(nil, 0)
+	case m.live.paces.of(r.Node).reports.take(time.Now(), cost) > 0:
+		s.late(&r, cost)
+		trigger(s.overdue)
+		return nil
+	default:
+		s.late(nil, 0)
+	}
+	return m.keepReport(ctx, r)
+}
+
+// reportContent is what makes two reports differ.
+func reportContent(r workload.Report) ([]byte, error) {
+	r.Sequence, r.At = 0, time.Time{}
+	return json.Marshal(r)
+}
+
+// stored reports whether this is what the node reported last.
+func (m *Master) stored(id string, content []byte) bool {
+	r, ok := m.reports.get(id)
+	if !ok {
+		return false
+	}
+	old, err := reportContent(r.Value)
+	return err == nil && bytes.Equal(old, content)
+}
+
+// lateReports writes what waits in a session, until ctx ends. What cannot be
+// written ends the session, so that the node reports anew.
+func (m *Master) lateReports(ctx context.Context, s *session) {
+	for {
+		select {
+		case <-s.overdue:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.keepLate(ctx, s); err != nil {
+			s.end(fmt.Errorf("keep report: %w", err))
+			return
+		}
+	}
+}
+
+func (m *Master) keepLate(ctx context.Context, s *session) error {
+	pace := m.live.paces.of(s.hello.Node).reports
+	for {
+		s.mu.Lock()
+		waits, cost := s.report != nil, s.cost
+		s.mu.Unlock()
+		if !waits {
+			return nil
+		}
+		wait := pace.take(time.Now(), cost)
+		if wait == 0 {
+			break
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	select {
+	case s.reporting <- struct{}{}:
+		defer func() { <-s.reporting }()
+	case <-ctx.Done():
+		return nil
+	}
+	r := s.late(nil, 0)
+	if r == nil {
+		return nil
+	}
+	return m.keepReport(ctx, *r)
+}
+
+// keepReport writes a report and makes the changes of state that follow.
+func (m *Master) keepReport(ctx context.Context, r workload.Report) error {
 	n, err := m.member(ctx, r.Node)
 	if err != nil {
 		return err
 	}
-	if len(r.Containers) > maxContainers {
-		return fmt.Errorf("report of node %s: %w: %d containers are more than the %d that a report may have", n.Name, topology.ErrInvalid, len(r.Containers), maxContainers)
-	}
-	for _, c := range r.Conditions {
-		if !c.FromNode() {
-			return fmt.Errorf("report of node %s: %w: condition %s is the masters' to decide", n.Name, topology.ErrInvalid, c)
-		}
-	}
-	m.live.reports.Add(1)
 	content := r
 	content.Sequence, content.At = 0, time.Time{}
 	revision, written, err := m.reports.collection.Put(ctx, r.Node, content)

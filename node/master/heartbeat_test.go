@@ -2,6 +2,7 @@ package master
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestHeartbeatsWriteNothing(t *testing.T) {
 	for i := range 20 {
 		h := b.heartbeat()
 		h.Sequence, h.Usage.Load1 = uint64(i), float64(i)
-		must[workload.HeartbeatReply](t)(c.Heartbeat(t.Context(), h))
+		must[workload.HeartbeatReply](t)(c.Heartbeat(t.Context(), b.connection, h))
 	}
 	if now := c.revision(); now != before {
 		t.Errorf("20 heartbeats were %d writes", now-before)
@@ -48,7 +49,7 @@ func TestOnlyChangesAreWritten(t *testing.T) {
 	for i := range 5 {
 		r := b.report()
 		r.Sequence, r.At = uint64(10+i), c.wall.now()
-		if err := c.Report(t.Context(), r); err != nil {
+		if err := c.Report(t.Context(), b.connection, r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +58,7 @@ func TestOnlyChangesAreWritten(t *testing.T) {
 	}
 	r := b.report()
 	r.Containers[0].State = "exited"
-	if err := c.Report(t.Context(), r); err != nil {
+	if err := c.Report(t.Context(), b.connection, r); err != nil {
 		t.Fatal(err)
 	}
 	if now := c.revision(); now != before+1 {
@@ -71,7 +72,7 @@ func TestOnlyChangesAreWritten(t *testing.T) {
 		t.Errorf("counted: %+v after %+v", got, counts)
 	}
 	r.Resources.Memory, r.Containers = 2048, nil
-	if err := c.Report(t.Context(), r); err != nil {
+	if err := c.Report(t.Context(), b.connection, r); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.node(b.id); n.Resources.Memory != 2048 || len(c.Containers(b.id)) != 0 {
@@ -117,17 +118,39 @@ func TestReportRefused(t *testing.T) {
 		if reason.FromNode() {
 			continue
 		}
-		if err := c.Report(t.Context(), b.report(reason)); !errors.Is(err, topology.ErrInvalid) || !strings.Contains(err.Error(), string(reason)) {
+		if err := c.Report(t.Context(), b.connection, b.report(reason)); !errors.Is(err, topology.ErrInvalid) || !strings.Contains(err.Error(), string(reason)) {
 			t.Errorf("%s: %v", reason, err)
 		}
 	}
 	r := b.report()
 	r.Containers = make([]workload.Container, maxContainers+1)
-	if err := c.Report(t.Context(), r); !errors.Is(err, topology.ErrInvalid) || !strings.Contains(err.Error(), "1001") {
+	if err := c.Report(t.Context(), b.connection, r); !errors.Is(err, topology.ErrInvalid) || !strings.Contains(err.Error(), "1001") {
 		t.Errorf("too many containers: %v", err)
 	}
 	if c.revision() != before {
 		t.Error("something of what was refused is written")
+	}
+}
+
+// TestReportedAlertsAreTold, and that they are over.
+func TestReportedAlertsAreTold(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	b := c.ready("kitchen")
+	r := b.report()
+	r.Alerts = []workload.Alert{{ID: "hot-" + b.id, Kind: "Hot", Message: "81 °C"}}
+	for _, alerts := range [][]workload.Alert{r.Alerts, nil} {
+		r.Alerts = alerts
+		if err := c.Report(t.Context(), b.connection, r); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the watchers' alert", func() string {
+			v, ok := c.watchers.value("alert/hot-" + b.id)
+			if a, alert := v.(workload.Alert); !ok || alert != (len(alerts) > 0) || alert && a.NodeName != "kitchen" {
+				return fmt.Sprint(v)
+			}
+			return ""
+		})
 	}
 }
 
@@ -205,7 +228,7 @@ func TestClockSkewIsAnAlert(t *testing.T) {
 	skewed := func(d time.Duration) {
 		h := b.heartbeat()
 		h.Usage.At = c.wall.now().Add(d)
-		must[workload.HeartbeatReply](t)(c.Heartbeat(t.Context(), h))
+		must[workload.HeartbeatReply](t)(c.Heartbeat(t.Context(), b.connection, h))
 	}
 	find := func() (workload.Alert, bool) {
 		for _, a := range c.Alerts() {

@@ -141,7 +141,7 @@ func (m *Master) AsOf() *time.Time { return nil }
 // view is what every node is told of the cluster.
 func (m *Master) view() workload.View {
 	t := m.Topology()
-	v := workload.View{ClusterID: t.ID, ClusterName: t.Name}
+	v := workload.View{ClusterID: t.ID, ClusterName: t.Name, Config: t.Config}
 	for _, r := range m.nodes.all() {
 		n := r.Value.Clone()
 		n.MachineID, n.LogLevel = "", ""

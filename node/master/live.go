@@ -21,6 +21,8 @@ type figures struct {
 
 type liveFigures struct {
 	heartbeats, reports, written atomic.Uint64
+	// paces bound what the nodes can make this master write.
+	paces *paces
 
 	mu    sync.Mutex
 	nodes map[string]figures
@@ -41,7 +43,9 @@ func (m *Master) Counts() Counts {
 	}
 }
 
-func newLiveFigures() *liveFigures { return &liveFigures{nodes: map[string]figures{}} }
+func newLiveFigures() *liveFigures {
+	return &liveFigures{paces: newPaces(), nodes: map[string]figures{}}
+}
 
 func (l *liveFigures) get(id string) (figures, bool) {
 	l.mu.Lock()
@@ -66,6 +70,7 @@ func (l *liveFigures) heartbeat(h workload.Heartbeat, at time.Time) {
 }
 
 func (l *liveFigures) forget(id string) {
+	l.paces.forget(id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.nodes, id)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,8 +74,6 @@ type Master struct {
 	// announce asks for a new view to be sent to all nodes.
 	announce chan struct{}
 	ready    chan struct{}
-	// registering serializes registrations, so that a name is taken once.
-	registering sync.Mutex
 }
 
 // clusterKey is the key of the one record under cluster.

@@ -212,3 +212,15 @@ func TestMasterRestarts(t *testing.T) {
 		t.Errorf("the living one is %s after %s", n.Status, time.Since(began))
 	}
 }
+
+// TestMeshAloneIsNoSignOfLife: the process answers gossip, and its agent
+// neither attaches nor sends heartbeats.
+func TestMeshAloneIsNoSignOfLife(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, quick)
+	b := c.ready("kitchen")
+	b.detach()
+	c.waitStatus(b.id, topology.StatusNotReady, topology.ReasonHeartbeatMissed)
+	b.attach()
+	c.waitStatus(b.id, topology.StatusReady)
+}

@@ -123,7 +123,7 @@ func TestAuditIsBounded(t *testing.T) {
 	c := newCluster(t, nil)
 	write := func(m *Master, from, to int) {
 		for i := from; i < to; i++ {
-			m.Record(t.Context(), auth.AuditEntry{At: c.wall.now(), Principal: "admin", Action: "nodes:write", Resource: fmt.Sprint(i), Outcome: "ok"})
+			m.Record(auth.AuditEntry{At: c.wall.now(), Principal: "admin", Action: "nodes:write", Resource: fmt.Sprint(i), Outcome: "ok"})
 		}
 	}
 	kept := func(m *Master) string {
@@ -194,14 +194,14 @@ func TestAlerts(t *testing.T) {
 	}
 	r := b.report()
 	r.Alerts = []workload.Alert{{ID: "own", Kind: "Own", Message: "hot"}}
-	if err := c.Report(t.Context(), r); err != nil {
+	if err := c.Report(t.Context(), b.connection, r); err != nil {
 		t.Fatal(err)
 	}
 	if list := c.Alerts(); len(list) != 2 || list[1].NodeName != "kitchen" || list[1].Node != b.id {
 		t.Errorf("%+v", list)
 	}
 	// They go with the node.
-	if err := c.Leave(t.Context(), b.id); err != nil {
+	if err := c.Leave(t.Context(), b.connection, b.id); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "no alerts", func() string {

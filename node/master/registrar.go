@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"piccolo.io/piccolo/node/auth"
@@ -18,6 +17,10 @@ import (
 // approvalRetry is how soon a pending node should ask again.
 const approvalRetry = 2 * time.Second
 
+// maxNodes of a cluster that are not on their way out: several times what
+// Piccolo is made for.
+const maxNodes = 64
+
 // Register lets a node in. A node is its key: a key that the cluster knows
 // gets a new certificate without a token (a board that was off until its
 // certificate ran out), a key that was removed is refused, and a new key
@@ -26,8 +29,12 @@ func (m *Master) Register(ctx context.Context, r workload.Registration) (workloa
 	if err := validRegistration(r); err != nil {
 		return workload.Admission{}, fmt.Errorf("register node %q: %w", clip(r.Name), err)
 	}
-	m.registering.Lock()
-	defer m.registering.Unlock()
+	select {
+	case m.sessions.registering <- struct{}{}:
+		defer func() { <-m.sessions.registering }()
+	case <-ctx.Done():
+		return workload.Admission{}, fmt.Errorf("register node %s: %w", r.Name, ctx.Err())
+	}
 	if gone, err := m.revoked.Get(ctx, r.NodeID); err == nil {
 		return workload.Admission{}, gone.Value.refusal()
 	} else if !errors.Is(err, store.ErrNotFound) {
@@ -38,7 +45,7 @@ func (m *Master) Register(ctx context.Context, r workload.Registration) (workloa
 	case err == nil && known.Value.Status == topology.StatusTerminating:
 		return workload.Admission{}, fmt.Errorf("%w: %s is being removed", topology.ErrRemoved, known.Value.Name)
 	case err == nil:
-		return m.admission(ctx, known.Value, r)
+		return m.comeBack(ctx, known.Value, r)
 	case !errors.Is(err, store.ErrNotFound):
 		return workload.Admission{}, err
 	}
@@ -49,44 +56,44 @@ func (m *Master) Register(ctx context.Context, r workload.Registration) (workloa
 	return m.admission(ctx, n, r)
 }
 
-// validRegistration checks everything that does not need the store.
-func validRegistration(r workload.Registration) error {
-	invalid := func(err error) error { return fmt.Errorf("%w: %w", topology.ErrInvalid, err) }
-	if err := topology.ValidateName(r.Name); err != nil {
-		return invalid(err)
+// comeBack answers a node that is known. Without a good token it gets a
+// certificate for its key and nothing else: a request for that can be copied,
+// the key cannot.
+func (m *Master) comeBack(ctx context.Context, n topology.Node, r workload.Registration) (workload.Admission, error) {
+	a, err := m.admission(ctx, n, r)
+	if err != nil || n.Status == topology.StatusPending {
+		return a, err
 	}
-	if err := topology.ValidateLabels(r.Labels); err != nil {
-		return invalid(err)
+	_, err = m.checkToken(ctx, r)
+	// A token may run out while an administrator decides; it was good before.
+	if err == nil || errors.Is(err, auth.ErrTokenExpired) && n.Status == topology.StatusInitializing {
+		return a, nil
 	}
-	if !r.Role.Valid() {
-		return invalid(fmt.Errorf("role %q is not valid: use sub or master", clip(string(r.Role))))
-	}
-	if addr, err := netip.ParseAddr(r.IP); err != nil || addr.IsUnspecified() {
-		return invalid(fmt.Errorf("ip_address %q is not an address at which the node can be reached", clip(r.IP)))
-	}
-	id, err := pki.ParseCSR(r.CSR)
-	if err != nil {
-		return invalid(fmt.Errorf("credentials.csr: %w", err))
-	}
-	if id != r.NodeID {
-		return invalid(fmt.Errorf("node_id %q is not the id of the key in credentials.csr (%s)", clip(r.NodeID), id))
-	}
-	return nil
+	a.Keyring, a.View, a.Plan = workload.Keyring{}, workload.View{}, workload.Plan{}
+	return a, nil
 }
 
 // create makes the record of a new node: requested, and where a token is
-// enough approved in the same write.
+// enough approved in the same write. The token's use is counted with it.
 func (m *Master) create(ctx context.Context, r workload.Registration) (topology.Node, error) {
-	if err := m.checkToken(ctx, r); err != nil {
+	token, err := m.checkToken(ctx, r)
+	if err != nil {
 		return topology.Node{}, err
 	}
 	if r.Role == topology.RoleMaster {
 		return topology.Node{}, fmt.Errorf("%w: this version has one master, the node that made the cluster: join as a sub", topology.ErrInvalid)
 	}
+	count := 0
 	for _, other := range m.nodes.all() {
+		if other.Value.Status != topology.StatusTerminating {
+			count++
+		}
 		if other.Value.Name == r.Name {
 			return topology.Node{}, fmt.Errorf("%w: the name %q belongs to another node (%s, %s): choose one with --name", store.ErrExists, r.Name, other.Key, other.Value.IP)
 		}
+	}
+	if count >= maxNodes {
+		return topology.Node{}, fmt.Errorf("%w: it has %d nodes, which is the most: `piccolo node rm` makes place", topology.ErrClusterFull, count)
 	}
 	now := m.o.Now()
 	labels := map[string]string{}
@@ -107,30 +114,33 @@ func (m *Master) create(ctx context.Context, r workload.Registration) (topology.
 			return n, err
 		}
 	}
-	revision, err := m.nodes.collection.Create(ctx, n.ID, n)
+	used := token.Value
+	used.Uses++
+	revision, err := m.o.Store.Commit(ctx, m.nodes.collection.OpCreate(n.ID, n), m.tokens.OpUpdate(token.Key, token.Revision, used))
 	if err != nil {
 		return n, err
 	}
 	return n, m.nodes.wait(ctx, revision)
 }
 
-// checkToken verifies the join token.
-func (m *Master) checkToken(ctx context.Context, r workload.Registration) error {
+// checkToken verifies the join token and returns its record.
+func (m *Master) checkToken(ctx context.Context, r workload.Registration) (store.Record[auth.JoinRecord], error) {
+	none := store.Record[auth.JoinRecord]{}
 	if r.Token == "" {
-		return fmt.Errorf("%w: this key is not known here and there is no join token: `piccolo token create` on a master makes one", auth.ErrUnauthenticated)
+		return none, fmt.Errorf("%w: this key is not known here and there is no join token: `piccolo token create` on a master makes one", auth.ErrUnauthenticated)
 	}
 	token, err := auth.ParseJoinToken(r.Token)
 	if err != nil {
-		return fmt.Errorf("%w: %w", auth.ErrDenied, err)
+		return none, fmt.Errorf("%w: %w", auth.ErrDenied, err)
 	}
 	record, err := m.tokens.Get(ctx, token.ID)
 	if err != nil {
 		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("%w: join token %s is not known here: it was deleted, or it belongs to another cluster", auth.ErrDenied, token.ID)
+			return none, fmt.Errorf("%w: join token %s is not known here: it was deleted, or it belongs to another cluster", auth.ErrDenied, token.ID)
 		}
-		return err
+		return none, err
 	}
-	return record.Value.Check(token, r.Role, m.o.Now())
+	return record, record.Value.Check(token, r.Role, m.o.Now())
 }
 
 // admission is the answer to a known node.
@@ -167,24 +177,31 @@ func (m *Master) sign(n topology.Node, csr []byte, ip string) ([]byte, error) {
 	return issued.ChainPEM, nil
 }
 
-// Renew signs a new certificate for a node's own key.
-func (m *Master) Renew(ctx context.Context, id string, csr []byte) (certificate, ca []byte, err error) {
-	n, err := m.member(ctx, id)
+// Renew signs a new certificate for a node's own key, over the connection of
+// its session.
+func (m *Master) Renew(ctx context.Context, connection, id string, csr []byte) (certificate, ca []byte, err error) {
+	n, _, err := m.attendee(ctx, connection, id)
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(csr) > maxCSR {
+		return nil, nil, fmt.Errorf("renew certificate of node %s: %w", n.Name, invalid("the request has %d bytes, at most %d are allowed", len(csr), maxCSR))
 	}
 	certificate, err = m.sign(n, csr, n.IP)
 	return certificate, m.o.CA.PEM(), err
 }
 
-// Leave takes a node out at its own wish.
-func (m *Master) Leave(ctx context.Context, id string) error {
+// Leave takes a node out at its own wish, over the connection of its session.
+func (m *Master) Leave(ctx context.Context, connection, id string) error {
 	n, err := m.member(ctx, id)
 	if err != nil {
 		return err
 	}
 	if n.Role == topology.RoleMaster {
 		return fmt.Errorf("node %s leaves: %w: it is the only master and holds the cluster's data; `piccolo reset` on it ends the cluster", n.Name, store.ErrConflict)
+	}
+	if _, _, err := m.attendee(ctx, connection, id); err != nil {
+		return err
 	}
 	n, err = m.changeNode(ctx, id, func(n *topology.Node) error { return m.transition(n, topology.SignalRemove, n.Reasons) })
 	if err != nil {
@@ -194,12 +211,4 @@ func (m *Master) Leave(ctx context.Context, id string) error {
 		return err
 	}
 	return m.release(ctx, id)
-}
-
-// clip keeps an error readable when the input is huge.
-func clip(s string) string {
-	if len(s) <= 80 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:80], "") + "…"
 }

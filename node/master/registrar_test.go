@@ -199,17 +199,18 @@ func TestRenew(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
 	b, other := c.join("kitchen"), newBoard(t, c, "other")
-	crt, ca, err := c.Renew(t.Context(), b.id, must[[]byte](t)(b.key.CSR()))
+	b.attach()
+	crt, ca, err := c.Renew(t.Context(), b.connection, b.id, must[[]byte](t)(b.key.CSR()))
 	if err != nil || string(ca) != string(c.ca.PEM()) {
 		t.Fatal(err)
 	}
 	if peer := must[pki.Peer](t)(pki.CertificatePeer(leaf(t, crt))); peer.ID != b.id {
 		t.Errorf("the new certificate is of %+v", peer)
 	}
-	if _, _, err := c.Renew(t.Context(), b.id, must[[]byte](t)(other.key.CSR())); !errors.Is(err, topology.ErrInvalid) {
+	if _, _, err := c.Renew(t.Context(), b.connection, b.id, must[[]byte](t)(other.key.CSR())); !errors.Is(err, topology.ErrInvalid) {
 		t.Errorf("a certificate for another key: %v", err)
 	}
-	if _, _, err := c.Renew(t.Context(), other.id, must[[]byte](t)(other.key.CSR())); !errors.Is(err, topology.ErrRemoved) {
+	if _, _, err := c.Renew(t.Context(), b.connection, other.id, must[[]byte](t)(other.key.CSR())); !errors.Is(err, topology.ErrRemoved) {
 		t.Errorf("a certificate for a stranger: %v", err)
 	}
 }

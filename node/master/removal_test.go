@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"piccolo.io/piccolo/node/auth"
 	"piccolo.io/piccolo/node/workload"
@@ -22,7 +23,7 @@ func TestRemove(t *testing.T) {
 	if !strings.Contains(notice.Removed, "removed by admin root") {
 		t.Errorf("it is told %q", notice.Removed)
 	}
-	if _, err := c.Heartbeat(t.Context(), b.heartbeat()); !errors.Is(err, topology.ErrRemoved) {
+	if _, err := c.Heartbeat(t.Context(), b.connection, b.heartbeat()); !errors.Is(err, topology.ErrRemoved) {
 		t.Errorf("its heartbeat: %v", err)
 	}
 	b.detach() // it lets go
@@ -76,16 +77,30 @@ func TestLeave(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
 	b := c.ready("kitchen")
-	if err := c.Leave(t.Context(), b.id); err != nil {
+	if err := c.Leave(t.Context(), b.connection, b.id); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.node(b.id); n.ID != "" {
 		t.Errorf("it stays: %+v", n)
 	}
-	if err := c.Leave(t.Context(), b.id); !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "by itself") {
+	select {
+	case err := <-b.ended:
+		if !errors.Is(err, topology.ErrRemoved) {
+			t.Errorf("its session ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("its session stays")
+	}
+	eventually(t, "its containers go", func() string {
+		if v, _ := c.watchers.value("container/" + b.id + "/c1"); v != nil {
+			return "still told"
+		}
+		return ""
+	})
+	if err := c.Leave(t.Context(), b.connection, b.id); !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "by itself") {
 		t.Errorf("a second time: %v", err)
 	}
-	if err := c.Leave(t.Context(), c.self); err == nil || !strings.Contains(err.Error(), "only master") {
+	if err := c.Leave(t.Context(), b.connection, c.self); err == nil || !strings.Contains(err.Error(), "only master") {
 		t.Errorf("the only master left: %v", err)
 	}
 }

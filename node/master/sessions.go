@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"piccolo.io/piccolo/node/workload"
-	"piccolo.io/piccolo/topology"
 )
 
 const (
@@ -21,9 +20,6 @@ const (
 	maxQueries = 16
 )
 
-// ErrIdentityInUse: another machine with the same identity is attached.
-var ErrIdentityInUse = errors.New("this identity is in use by another machine")
-
 // errReplaced ends a session whose node has opened a newer one.
 var errReplaced = errors.New("replaced by a newer session of the same node")
 
@@ -31,22 +27,36 @@ var errReplaced = errors.New("replaced by a newer session of the same node")
 type sessions struct {
 	m       *Master
 	counter atomic.Uint64
+	// registering has one place: registrations go one after the other, so
+	// that a name is taken once.
+	registering chan struct{}
 
 	mu   sync.Mutex
 	open map[string]*session
 }
 
-func newSessions(m *Master) *sessions { return &sessions{m: m, open: map[string]*session{}} }
+func newSessions(m *Master) *sessions {
+	return &sessions{m: m, registering: make(chan struct{}, 1), open: map[string]*session{}}
+}
 
 // session is one node's open connection. What is to be sent waits in a
 // mailbox of one place per kind, where the newest replaces the older, so that
 // a slow node costs no memory.
 type session struct {
 	hello workload.Hello
-	end   context.CancelCauseFunc
-	wake  chan struct{}
+	// connection is the one that carries the session, and former the one that
+	// carried the session before, whose last calls may still be on their way.
+	connection, former string
+	end                context.CancelCauseFunc
+	wake               chan struct{}
+	// reporting has one place, for whoever keeps a report; overdue says that
+	// one waits.
+	reporting, overdue chan struct{}
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// report waits for its node's pace, at this cost.
+	report  *workload.Report
+	cost    int
 	plan    int64
 	view    *workload.View
 	keyring *workload.Keyring
@@ -56,128 +66,19 @@ type session struct {
 	waiting map[uint64]chan workload.Answer
 }
 
-// Attach keeps the session of one node until ctx ends, the node goes, or a
-// newer session replaces it.
-func (m *Master) Attach(ctx context.Context, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error {
-	if err := m.admit(ctx, h); err != nil {
-		return err
+func newSession(h workload.Hello, connection string, end context.CancelCauseFunc) *session {
+	return &session{
+		hello: h, connection: connection, end: end, wake: make(chan struct{}, 1), reporting: make(chan struct{}, 1), overdue: make(chan struct{}, 1),
+		waiting: map[uint64]chan workload.Answer{},
 	}
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	s := &session{hello: h, end: end, wake: make(chan struct{}, 1), waiting: map[uint64]chan workload.Answer{}}
-	m.sessions.put(s)
-	defer m.detach(s)
-	go func() { // ends with the connection: receive fails then
-		for {
-			a, err := receive()
-			if err != nil {
-				end(fmt.Errorf("connection of node %s ended: %w", h.Node, err))
-				return
-			}
-			s.answer(a)
-		}
-	}()
-	if err := m.attached(ctx, h); err != nil {
-		return err
-	}
-	view := m.view()
-	s.post(workload.Notice{View: &view})
-	if p, ok := m.plans.get(h.Node); ok && p.Revision > h.AppliedRevision {
-		s.post(workload.Notice{PlanRevision: p.Revision})
-	}
-	for {
-		select {
-		case <-s.wake:
-			for _, n := range s.take() {
-				if err := send(n); err != nil {
-					return err
-				}
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// admit refuses nodes that do not belong here and second holders of an
-// identity.
-func (m *Master) admit(ctx context.Context, h workload.Hello) error {
-	n, err := m.member(ctx, h.Node)
-	if err != nil {
-		return err
-	}
-	if n.MachineID != "" && h.MachineID != "" && n.MachineID != h.MachineID {
-		return m.refuseIdentity(ctx, n, h)
-	}
-	old := m.sessions.get(h.Node)
-	if old == nil || old.hello.Instance == h.Instance {
-		return nil
-	}
-	// Another run of the daemon. The same board after a power cut leaves a
-	// session behind that nobody answers on; two boards both answer.
-	if m.sessions.ping(ctx, h.Node) {
-		return m.refuseIdentity(ctx, n, h)
-	}
-	return nil
-}
-
-func (m *Master) refuseIdentity(ctx context.Context, n topology.Node, h workload.Hello) error {
-	m.raise(ctx, workload.Alert{
-		Kind: "IdentityInUse", Node: n.ID, Severity: workload.SeverityError,
-		Message: fmt.Sprintf("a second machine at %s uses the identity of node %s and was refused", h.IP, n.Name),
-		Hint:    "if the board was copied or replaced: `piccolo reset` on the wrong one; if the identity was stolen: `piccolo node rm " + n.Name + "` and join the board anew",
-	})
-	return fmt.Errorf("attach node %s from %s: %w; `piccolo reset` removes it here, then join anew: %w", n.Name, h.IP, ErrIdentityInUse, topology.ErrInvalid)
-}
-
-// member returns the record of a node that belongs to the cluster, or the
-// error that tells the node why not.
-func (m *Master) member(ctx context.Context, id string) (topology.Node, error) {
-	if r, ok := m.nodes.get(id); ok {
-		switch r.Value.Status {
-		case topology.StatusPending:
-			return r.Value, fmt.Errorf("node %s waits for approval: %w", r.Value.Name, topology.ErrTransition)
-		case topology.StatusTerminating:
-			return r.Value, fmt.Errorf("%w: %s is being removed", topology.ErrRemoved, r.Value.Name)
-		}
-		return r.Value, nil
-	}
-	if r, err := m.revoked.Get(ctx, id); err == nil {
-		return topology.Node{}, r.Value.refusal()
-	}
-	return topology.Node{}, fmt.Errorf("%w: node %s is not known here", topology.ErrRemoved, id)
-}
-
-// attached brings the record up to date with what the node said of itself
-// and clears what its return disproves.
-func (m *Master) attached(ctx context.Context, h workload.Hello) error {
-	r, ok := m.nodes.get(h.Node)
-	if ok && (r.Value.IP != h.IP || r.Value.GossipPort != h.GossipPort || r.Value.APIPort != h.APIPort || r.Value.Version != h.Version) {
-		if _, err := m.changeNode(ctx, h.Node, func(n *topology.Node) error {
-			n.IP, n.GossipPort, n.APIPort, n.Version = h.IP, h.GossipPort, h.APIPort, h.Version
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
-	m.live.edit(h.Node, func(f *figures) { f.applied = h.AppliedRevision })
-	if err := m.renewLease(ctx, h.Node); err != nil {
-		return err
-	}
-	return m.returned(ctx, h.Node)
-}
-
-// detach is the end of a session: the cheap witness speaks.
-func (m *Master) detach(s *session) {
-	if !m.sessions.remove(s) {
-		return // a newer session has taken its place
-	}
-	m.monitor.sessionEnded(s.hello.Node)
 }
 
 func (s *sessions) put(n *session) {
 	s.mu.Lock()
 	old := s.open[n.hello.Node]
+	if old != nil && old.connection != n.connection {
+		n.former = old.connection
+	}
 	s.open[n.hello.Node] = n
 	s.mu.Unlock()
 	if old != nil {
@@ -292,6 +193,15 @@ func (s *session) post(n workload.Notice) bool {
 	return true
 }
 
+// late replaces the report that waits, by nil too, and returns the old one.
+func (s *session) late(r *workload.Report, cost int) *workload.Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.report
+	s.report, s.cost = r, cost
+	return old
+}
+
 // take empties the mailbox, the most urgent first.
 func (s *session) take() []workload.Notice {
 	s.mu.Lock()
@@ -322,6 +232,7 @@ func (s *session) answer(a workload.Answer) {
 	number := a.Pong
 	if a.Stats != nil {
 		number = a.Stats.Query
+		tidyStats(a.Stats)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -101,14 +101,14 @@ func TestPlanReachesTheNode(t *testing.T) {
 		t.Errorf("more was edited than may be: %+v", n)
 	}
 	n := b.await("the new plan", func(n workload.Notice) bool { return n.PlanRevision > before })
-	p := must[*workload.Plan](t)(c.Plan(t.Context(), b.id, before, ""))
+	p := must[*workload.Plan](t)(c.NextPlan(t.Context(), b.connection, b.id, before, ""))
 	if p == nil || p.Revision != n.PlanRevision || p.Labels["zone"] != "home" || p.LogLevel != "debug" {
 		t.Fatalf("plan %+v", p)
 	}
 	if got := c.node(b.id); got.AppliedRevision == p.Revision {
 		t.Error("it counts as applied before it was confirmed")
 	}
-	if again := must[*workload.Plan](t)(c.Plan(t.Context(), b.id, before, "disk full")); again == nil {
+	if again := must[*workload.Plan](t)(c.NextPlan(t.Context(), b.connection, b.id, before, "disk full")); again == nil {
 		t.Error("a plan that could not be obeyed is not offered again")
 	}
 	if got := c.node(b.id); got.ApplyError != "disk full" {
@@ -123,7 +123,7 @@ func TestPlanReachesTheNode(t *testing.T) {
 	topo.Config.HeartbeatInterval = topology.Duration(20 * time.Second)
 	must[topology.ClusterTopology](t)(c.PutTopology(t.Context(), topo))
 	b.await("the newest plan", func(n workload.Notice) bool { return n.PlanRevision > p.Revision })
-	if p := must[*workload.Plan](t)(c.Plan(t.Context(), b.id, p.Revision, "")); p == nil || time.Duration(p.HeartbeatInterval) != 20*time.Second {
+	if p := must[*workload.Plan](t)(c.NextPlan(t.Context(), b.connection, b.id, p.Revision, "")); p == nil || time.Duration(p.HeartbeatInterval) != 20*time.Second {
 		t.Errorf("plan %+v", p)
 	}
 	if reply := b.beat(); reply.PlanRevision != c.node(b.id).PlanRevision {
@@ -192,7 +192,7 @@ func TestStolenIdentity(t *testing.T) {
 	thief := newBoard(t, c, "thief")
 	thief.hello = b.hello
 	thief.hello.Instance, thief.hello.IP = "run-2", "10.0.0.66"
-	if err := thief.refused(); !errors.Is(err, ErrIdentityInUse) {
+	if err := thief.refused(); !errors.Is(err, topology.ErrIdentityInUse) {
 		t.Errorf("refused with %v", err)
 	}
 	alert := workload.Alert{}
@@ -220,7 +220,7 @@ func TestStolenIdentity(t *testing.T) {
 	// The hardware itself differs: refused even when nobody is attached.
 	b.detach()
 	thief.hello.MachineID = "m-thief"
-	if err := thief.refused(); !errors.Is(err, ErrIdentityInUse) {
+	if err := thief.refused(); !errors.Is(err, topology.ErrIdentityInUse) {
 		t.Errorf("another machine was refused with %v", err)
 	}
 }
@@ -249,10 +249,10 @@ func TestStrangersAreRefused(t *testing.T) {
 	before := c.revision()
 	for name, err := range map[string]error{
 		"attach":    b.refused(),
-		"heartbeat": second(c.Heartbeat(t.Context(), workload.Heartbeat{Node: b.id})),
-		"report":    c.Report(t.Context(), b.report()),
-		"plan":      second(c.Plan(t.Context(), b.id, 0, "")),
-		"leave":     c.Leave(t.Context(), b.id),
+		"heartbeat": second(c.Heartbeat(t.Context(), b.connection, workload.Heartbeat{Node: b.id})),
+		"report":    c.Report(t.Context(), b.connection, b.report()),
+		"plan":      second(c.NextPlan(t.Context(), b.connection, b.id, 0, "")),
+		"leave":     c.Leave(t.Context(), b.connection, b.id),
 	} {
 		if !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "not known") {
 			t.Errorf("%s: %v", name, err)

@@ -47,7 +47,8 @@ type Options struct {
 	Log bool
 }
 
-// Cluster is a number of nodes in this process; the first is the master.
+// Cluster is a number of nodes in this process; the first is the master. One
+// goroutine may make and start nodes; what asks them may be many.
 type Cluster struct {
 	t    testing.TB
 	o    Options

@@ -59,6 +59,8 @@ func (p Plan) Validate(node string) error {
 type View struct {
 	ClusterID   string `json:"cluster_id"`
 	ClusterName string `json:"cluster_name"`
+	// Config of the cluster; zero where the master is too old to tell it.
+	Config topology.Config `json:"config"`
 	// Nodes without their live figures.
 	Nodes []topology.Node `json:"nodes"`
 	// Revision of the newest change in it.

@@ -76,6 +76,16 @@ func approval(c *cluster) {
 	c.join(b)
 	c.pending(b)
 	c.piccolo(master, fails(4), "node maintenance board3")
+	// The power goes while it waits. It goes on with the same key.
+	asked := c.node(b).ID
+	b.Kill(lab.Piccolo)
+	c.gone(b)
+	mark = len(b.Console())
+	c.join(b)
+	c.says(b, mark, "piccolo node approve board3")
+	if now := c.node(b).ID; now != asked {
+		c.t.Errorf("board3 asked as %s and, after an interruption, as %s", asked, now)
+	}
 	c.piccolo(master, ok("approved"), "node approve board3")
 	c.states(ready, isReady, b)
 	c.piccolo(master, fails(4), "node approve board3")
@@ -102,11 +112,9 @@ func removal(c *cluster) {
 	if err := c.forgotten(b); err != nil {
 		c.t.Errorf("a removed node came back: %v", err)
 	}
-	b.Kill(lab.Piccolo)
-	c.gone(b)
 
 	// And anew.
-	c.piccolo(b, ok("belongs to no cluster"), "reset --yes")
+	c.piccolo(b, ok("has removed this node already", "piccolo join"), "leave --yes")
 	c.join(b)
 	c.states(ready, isReady, b)
 	if now := c.node(b); now.ID == old.ID {

@@ -3,6 +3,7 @@ package piccolov1
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,6 +80,12 @@ func FromReport(r workload.Report) *StatusReport {
 	x := &StatusReport{
 		NodeId: r.Node, Status: "ok", Sequence: r.Sequence, At: fromTime(r.At), Complete: r.Complete,
 		Resources: fromResources(r.Resources), Platform: fromPlatform(r.Platform), Version: r.Version, PodmanVersion: r.PodmanVersion,
+		// For readers of the published contract; live figures go with the
+		// heartbeat, so only what rarely changes is here.
+		Metrics: map[string]string{
+			"cpu_cores": strconv.Itoa(r.Resources.CPU), "memory_mb": strconv.Itoa(r.Resources.Memory), "disk_gb": strconv.Itoa(r.Resources.Disk),
+			"containers": strconv.Itoa(len(r.Containers)),
+		},
 	}
 	for _, c := range r.Conditions {
 		x.Conditions = append(x.Conditions, string(c))
@@ -179,6 +186,9 @@ func (x *Plan) ToPlan() workload.Plan {
 // FromView writes v without its AsOf, which is the reader's own.
 func FromView(v workload.View) *View {
 	x := &View{ClusterId: v.ClusterID, ClusterName: v.ClusterName, Revision: v.Revision}
+	if c := v.Config; c != (topology.Config{}) {
+		x.Config = &ClusterConfig{HeartbeatInterval: durationpb.New(time.Duration(c.HeartbeatInterval)), LogLevel: c.LogLevel, Approval: string(c.Approval)}
+	}
 	for _, n := range v.Nodes {
 		i := &NodeInfo{Id: n.ID, Name: n.Name, Ip: n.IP, Role: string(n.Role), Status: string(n.Status),
 			Resources: fromResources(n.Resources), Labels: n.Labels, Version: n.Version, Platform: fromPlatform(n.Platform),
@@ -195,6 +205,9 @@ func FromView(v workload.View) *View {
 // ToView reads a view; what a newer master may have added is left out.
 func (x *View) ToView() workload.View {
 	v := workload.View{ClusterID: x.GetClusterId(), ClusterName: x.GetClusterName(), Revision: x.GetRevision()}
+	if c := x.GetConfig(); c != nil {
+		v.Config = topology.Config{HeartbeatInterval: topology.Duration(c.GetHeartbeatInterval().AsDuration()), LogLevel: c.GetLogLevel(), Approval: topology.Approval(c.GetApproval())}
+	}
 	for _, i := range x.GetNodes() {
 		n := topology.Node{ID: i.GetId(), Name: i.GetName(), IP: i.GetIp(), Role: topology.Role(i.GetRole()),
 			Status: topology.NodeStatus(i.GetStatus()), Reasons: topology.Reasons{}, Resources: i.GetResources().resources(),

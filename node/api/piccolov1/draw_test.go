@@ -71,6 +71,9 @@ var plans = rapid.Custom(func(t *rapid.T) workload.Plan {
 
 var views = rapid.Custom(func(t *rapid.T) workload.View {
 	v := workload.View{ClusterID: text.Draw(t, "id"), ClusterName: text.Draw(t, "name"), Revision: rapid.Int64().Draw(t, "revision")}
+	if rapid.Bool().Draw(t, "with config") {
+		v.Config = topology.Config{HeartbeatInterval: topology.Duration(rapid.Int64().Draw(t, "heartbeat")), LogLevel: text.Draw(t, "level"), Approval: topology.Approval(text.Draw(t, "approval"))}
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "nodes") {
 		v.Nodes = append(v.Nodes, topology.Node{
 			ID: text.Draw(t, "id"), Name: text.Draw(t, "name"), IP: text.Draw(t, "ip"), Role: roles.Draw(t, "role"),

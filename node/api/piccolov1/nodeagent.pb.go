@@ -1485,6 +1485,7 @@ type View struct {
 	ClusterName   string                 `protobuf:"bytes,2,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
 	Nodes         []*NodeInfo            `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	Revision      int64                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Config        *ClusterConfig         `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1547,6 +1548,73 @@ func (x *View) GetRevision() int64 {
 	return 0
 }
 
+func (x *View) GetConfig() *ClusterConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+type ClusterConfig struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	HeartbeatInterval *durationpb.Duration   `protobuf:"bytes,1,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	LogLevel          string                 `protobuf:"bytes,2,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`
+	Approval          string                 `protobuf:"bytes,3,opt,name=approval,proto3" json:"approval,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ClusterConfig) Reset() {
+	*x = ClusterConfig{}
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterConfig) ProtoMessage() {}
+
+func (x *ClusterConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterConfig.ProtoReflect.Descriptor instead.
+func (*ClusterConfig) Descriptor() ([]byte, []int) {
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ClusterConfig) GetHeartbeatInterval() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatInterval
+	}
+	return nil
+}
+
+func (x *ClusterConfig) GetLogLevel() string {
+	if x != nil {
+		return x.LogLevel
+	}
+	return ""
+}
+
+func (x *ClusterConfig) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
+}
+
 type NodeInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1570,7 +1638,7 @@ type NodeInfo struct {
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[18]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1650,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[18]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1663,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{18}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NodeInfo) GetId() string {
@@ -1717,7 +1785,7 @@ type AgentMessage struct {
 
 func (x *AgentMessage) Reset() {
 	*x = AgentMessage{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[19]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1797,7 @@ func (x *AgentMessage) String() string {
 func (*AgentMessage) ProtoMessage() {}
 
 func (x *AgentMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[19]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1810,7 @@ func (x *AgentMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMessage.ProtoReflect.Descriptor instead.
 func (*AgentMessage) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{19}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AgentMessage) GetMessage() isAgentMessage_Message {
@@ -1818,7 +1886,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[20]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1898,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[20]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1911,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{20}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Hello) GetNodeId() string {
@@ -1920,7 +1988,7 @@ type StatsAnswer struct {
 
 func (x *StatsAnswer) Reset() {
 	*x = StatsAnswer{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[21]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2000,7 @@ func (x *StatsAnswer) String() string {
 func (*StatsAnswer) ProtoMessage() {}
 
 func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[21]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2013,7 @@ func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsAnswer.ProtoReflect.Descriptor instead.
 func (*StatsAnswer) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{21}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StatsAnswer) GetQuery() uint64 {
@@ -1980,7 +2048,7 @@ type ContainerStats struct {
 
 func (x *ContainerStats) Reset() {
 	*x = ContainerStats{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[22]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2060,7 @@ func (x *ContainerStats) String() string {
 func (*ContainerStats) ProtoMessage() {}
 
 func (x *ContainerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[22]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2073,7 @@ func (x *ContainerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStats.ProtoReflect.Descriptor instead.
 func (*ContainerStats) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{22}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ContainerStats) GetCpuPercent() float64 {
@@ -2046,7 +2114,7 @@ type MasterMessage struct {
 
 func (x *MasterMessage) Reset() {
 	*x = MasterMessage{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[23]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2126,7 @@ func (x *MasterMessage) String() string {
 func (*MasterMessage) ProtoMessage() {}
 
 func (x *MasterMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[23]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2139,7 @@ func (x *MasterMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterMessage.ProtoReflect.Descriptor instead.
 func (*MasterMessage) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{23}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MasterMessage) GetMessage() isMasterMessage_Message {
@@ -2185,7 +2253,7 @@ type Keyring struct {
 
 func (x *Keyring) Reset() {
 	*x = Keyring{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[24]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2265,7 @@ func (x *Keyring) String() string {
 func (*Keyring) ProtoMessage() {}
 
 func (x *Keyring) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[24]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2278,7 @@ func (x *Keyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyring.ProtoReflect.Descriptor instead.
 func (*Keyring) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{24}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Keyring) GetKeys() [][]byte {
@@ -2229,7 +2297,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[25]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2309,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[25]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2322,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{25}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RenewRequest) GetCsr() []byte {
@@ -2274,7 +2342,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[26]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +2354,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[26]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +2367,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{26}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RenewResponse) GetCertificate() []byte {
@@ -2325,7 +2393,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[27]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2405,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[27]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2418,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{27}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LeaveRequest) GetNodeId() string {
@@ -2368,7 +2436,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[28]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2448,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[28]
+	mi := &file_node_api_piccolov1_nodeagent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2461,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{28}
+	return file_node_api_piccolov1_nodeagent_proto_rawDescGZIP(), []int{29}
 }
 
 var File_node_api_piccolov1_nodeagent_proto protoreflect.FileDescriptor
@@ -2555,13 +2623,18 @@ const file_node_api_piccolov1_nodeagent_proto_rawDesc = "" +
 	"\tlog_level\x18\x06 \x01(\tR\blogLevel\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x01\n" +
 	"\x04View\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
 	"\fcluster_name\x18\x02 \x01(\tR\vclusterName\x12*\n" +
 	"\x05nodes\x18\x03 \x03(\v2\x14.piccolo.v1.NodeInfoR\x05nodes\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x03R\brevision\"\xf6\x04\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x121\n" +
+	"\x06config\x18\x05 \x01(\v2\x19.piccolo.v1.ClusterConfigR\x06config\"\x92\x01\n" +
+	"\rClusterConfig\x12H\n" +
+	"\x12heartbeat_interval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x1b\n" +
+	"\tlog_level\x18\x02 \x01(\tR\blogLevel\x12\x1a\n" +
+	"\bapproval\x18\x03 \x01(\tR\bapproval\"\xf6\x04\n" +
 	"\bNodeInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x0e\n" +
@@ -2655,7 +2728,7 @@ func file_node_api_piccolov1_nodeagent_proto_rawDescGZIP() []byte {
 	return file_node_api_piccolov1_nodeagent_proto_rawDescData
 }
 
-var file_node_api_piccolov1_nodeagent_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_node_api_piccolov1_nodeagent_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_node_api_piccolov1_nodeagent_proto_goTypes = []any{
 	(*NodeRegistrationRequest)(nil),  // 0: piccolo.v1.NodeRegistrationRequest
 	(*ResourceInfo)(nil),             // 1: piccolo.v1.ResourceInfo
@@ -2675,89 +2748,92 @@ var file_node_api_piccolov1_nodeagent_proto_goTypes = []any{
 	(*ConfigResponse)(nil),           // 15: piccolo.v1.ConfigResponse
 	(*Plan)(nil),                     // 16: piccolo.v1.Plan
 	(*View)(nil),                     // 17: piccolo.v1.View
-	(*NodeInfo)(nil),                 // 18: piccolo.v1.NodeInfo
-	(*AgentMessage)(nil),             // 19: piccolo.v1.AgentMessage
-	(*Hello)(nil),                    // 20: piccolo.v1.Hello
-	(*StatsAnswer)(nil),              // 21: piccolo.v1.StatsAnswer
-	(*ContainerStats)(nil),           // 22: piccolo.v1.ContainerStats
-	(*MasterMessage)(nil),            // 23: piccolo.v1.MasterMessage
-	(*Keyring)(nil),                  // 24: piccolo.v1.Keyring
-	(*RenewRequest)(nil),             // 25: piccolo.v1.RenewRequest
-	(*RenewResponse)(nil),            // 26: piccolo.v1.RenewResponse
-	(*LeaveRequest)(nil),             // 27: piccolo.v1.LeaveRequest
-	(*LeaveResponse)(nil),            // 28: piccolo.v1.LeaveResponse
-	nil,                              // 29: piccolo.v1.NodeRegistrationRequest.LabelsEntry
-	nil,                              // 30: piccolo.v1.StatusReport.MetricsEntry
-	nil,                              // 31: piccolo.v1.ContainerStatus.LabelsEntry
-	nil,                              // 32: piccolo.v1.Plan.LabelsEntry
-	nil,                              // 33: piccolo.v1.NodeInfo.LabelsEntry
-	nil,                              // 34: piccolo.v1.StatsAnswer.StatsEntry
-	(*timestamppb.Timestamp)(nil),    // 35: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 36: google.protobuf.Duration
+	(*ClusterConfig)(nil),            // 18: piccolo.v1.ClusterConfig
+	(*NodeInfo)(nil),                 // 19: piccolo.v1.NodeInfo
+	(*AgentMessage)(nil),             // 20: piccolo.v1.AgentMessage
+	(*Hello)(nil),                    // 21: piccolo.v1.Hello
+	(*StatsAnswer)(nil),              // 22: piccolo.v1.StatsAnswer
+	(*ContainerStats)(nil),           // 23: piccolo.v1.ContainerStats
+	(*MasterMessage)(nil),            // 24: piccolo.v1.MasterMessage
+	(*Keyring)(nil),                  // 25: piccolo.v1.Keyring
+	(*RenewRequest)(nil),             // 26: piccolo.v1.RenewRequest
+	(*RenewResponse)(nil),            // 27: piccolo.v1.RenewResponse
+	(*LeaveRequest)(nil),             // 28: piccolo.v1.LeaveRequest
+	(*LeaveResponse)(nil),            // 29: piccolo.v1.LeaveResponse
+	nil,                              // 30: piccolo.v1.NodeRegistrationRequest.LabelsEntry
+	nil,                              // 31: piccolo.v1.StatusReport.MetricsEntry
+	nil,                              // 32: piccolo.v1.ContainerStatus.LabelsEntry
+	nil,                              // 33: piccolo.v1.Plan.LabelsEntry
+	nil,                              // 34: piccolo.v1.NodeInfo.LabelsEntry
+	nil,                              // 35: piccolo.v1.StatsAnswer.StatsEntry
+	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 37: google.protobuf.Duration
 }
 var file_node_api_piccolov1_nodeagent_proto_depIdxs = []int32{
 	1,  // 0: piccolo.v1.NodeRegistrationRequest.resources:type_name -> piccolo.v1.ResourceInfo
 	2,  // 1: piccolo.v1.NodeRegistrationRequest.credentials:type_name -> piccolo.v1.Credentials
 	3,  // 2: piccolo.v1.NodeRegistrationRequest.platform:type_name -> piccolo.v1.Platform
-	29, // 3: piccolo.v1.NodeRegistrationRequest.labels:type_name -> piccolo.v1.NodeRegistrationRequest.LabelsEntry
-	35, // 4: piccolo.v1.NodeRegistrationRequest.time:type_name -> google.protobuf.Timestamp
+	30, // 3: piccolo.v1.NodeRegistrationRequest.labels:type_name -> piccolo.v1.NodeRegistrationRequest.LabelsEntry
+	36, // 4: piccolo.v1.NodeRegistrationRequest.time:type_name -> google.protobuf.Timestamp
 	4,  // 5: piccolo.v1.NodeRegistrationRequest.readiness:type_name -> piccolo.v1.Finding
-	24, // 6: piccolo.v1.NodeRegistrationResponse.keyring:type_name -> piccolo.v1.Keyring
+	25, // 6: piccolo.v1.NodeRegistrationResponse.keyring:type_name -> piccolo.v1.Keyring
 	17, // 7: piccolo.v1.NodeRegistrationResponse.view:type_name -> piccolo.v1.View
 	16, // 8: piccolo.v1.NodeRegistrationResponse.plan:type_name -> piccolo.v1.Plan
-	36, // 9: piccolo.v1.NodeRegistrationResponse.retry_after:type_name -> google.protobuf.Duration
-	35, // 10: piccolo.v1.NodeRegistrationResponse.master_time:type_name -> google.protobuf.Timestamp
-	30, // 11: piccolo.v1.StatusReport.metrics:type_name -> piccolo.v1.StatusReport.MetricsEntry
+	37, // 9: piccolo.v1.NodeRegistrationResponse.retry_after:type_name -> google.protobuf.Duration
+	36, // 10: piccolo.v1.NodeRegistrationResponse.master_time:type_name -> google.protobuf.Timestamp
+	31, // 11: piccolo.v1.StatusReport.metrics:type_name -> piccolo.v1.StatusReport.MetricsEntry
 	7,  // 12: piccolo.v1.StatusReport.containers:type_name -> piccolo.v1.ContainerStatus
 	9,  // 13: piccolo.v1.StatusReport.alerts:type_name -> piccolo.v1.AlertInfo
-	35, // 14: piccolo.v1.StatusReport.at:type_name -> google.protobuf.Timestamp
+	36, // 14: piccolo.v1.StatusReport.at:type_name -> google.protobuf.Timestamp
 	1,  // 15: piccolo.v1.StatusReport.resources:type_name -> piccolo.v1.ResourceInfo
 	3,  // 16: piccolo.v1.StatusReport.platform:type_name -> piccolo.v1.Platform
 	8,  // 17: piccolo.v1.ContainerStatus.ports:type_name -> piccolo.v1.Port
-	35, // 18: piccolo.v1.ContainerStatus.created_at:type_name -> google.protobuf.Timestamp
-	35, // 19: piccolo.v1.ContainerStatus.started_at:type_name -> google.protobuf.Timestamp
-	35, // 20: piccolo.v1.ContainerStatus.finished_at:type_name -> google.protobuf.Timestamp
-	31, // 21: piccolo.v1.ContainerStatus.labels:type_name -> piccolo.v1.ContainerStatus.LabelsEntry
-	35, // 22: piccolo.v1.AlertInfo.raised_at:type_name -> google.protobuf.Timestamp
+	36, // 18: piccolo.v1.ContainerStatus.created_at:type_name -> google.protobuf.Timestamp
+	36, // 19: piccolo.v1.ContainerStatus.started_at:type_name -> google.protobuf.Timestamp
+	36, // 20: piccolo.v1.ContainerStatus.finished_at:type_name -> google.protobuf.Timestamp
+	32, // 21: piccolo.v1.ContainerStatus.labels:type_name -> piccolo.v1.ContainerStatus.LabelsEntry
+	36, // 22: piccolo.v1.AlertInfo.raised_at:type_name -> google.protobuf.Timestamp
 	12, // 23: piccolo.v1.HeartbeatRequest.usage:type_name -> piccolo.v1.Usage
-	35, // 24: piccolo.v1.Usage.at:type_name -> google.protobuf.Timestamp
-	35, // 25: piccolo.v1.HeartbeatResponse.master_time:type_name -> google.protobuf.Timestamp
+	36, // 24: piccolo.v1.Usage.at:type_name -> google.protobuf.Timestamp
+	36, // 25: piccolo.v1.HeartbeatResponse.master_time:type_name -> google.protobuf.Timestamp
 	16, // 26: piccolo.v1.ConfigResponse.plan:type_name -> piccolo.v1.Plan
-	32, // 27: piccolo.v1.Plan.labels:type_name -> piccolo.v1.Plan.LabelsEntry
-	36, // 28: piccolo.v1.Plan.heartbeat_interval:type_name -> google.protobuf.Duration
-	18, // 29: piccolo.v1.View.nodes:type_name -> piccolo.v1.NodeInfo
-	1,  // 30: piccolo.v1.NodeInfo.resources:type_name -> piccolo.v1.ResourceInfo
-	33, // 31: piccolo.v1.NodeInfo.labels:type_name -> piccolo.v1.NodeInfo.LabelsEntry
-	3,  // 32: piccolo.v1.NodeInfo.platform:type_name -> piccolo.v1.Platform
-	35, // 33: piccolo.v1.NodeInfo.created_at:type_name -> google.protobuf.Timestamp
-	35, // 34: piccolo.v1.NodeInfo.status_since:type_name -> google.protobuf.Timestamp
-	35, // 35: piccolo.v1.NodeInfo.last_heartbeat:type_name -> google.protobuf.Timestamp
-	20, // 36: piccolo.v1.AgentMessage.hello:type_name -> piccolo.v1.Hello
-	21, // 37: piccolo.v1.AgentMessage.stats:type_name -> piccolo.v1.StatsAnswer
-	35, // 38: piccolo.v1.Hello.time:type_name -> google.protobuf.Timestamp
-	34, // 39: piccolo.v1.StatsAnswer.stats:type_name -> piccolo.v1.StatsAnswer.StatsEntry
-	17, // 40: piccolo.v1.MasterMessage.view:type_name -> piccolo.v1.View
-	24, // 41: piccolo.v1.MasterMessage.keyring:type_name -> piccolo.v1.Keyring
-	22, // 42: piccolo.v1.StatsAnswer.StatsEntry.value:type_name -> piccolo.v1.ContainerStats
-	0,  // 43: piccolo.v1.NodeAgentService.RegisterNode:input_type -> piccolo.v1.NodeRegistrationRequest
-	6,  // 44: piccolo.v1.NodeAgentService.ReportStatus:input_type -> piccolo.v1.StatusReport
-	11, // 45: piccolo.v1.NodeAgentService.Heartbeat:input_type -> piccolo.v1.HeartbeatRequest
-	14, // 46: piccolo.v1.NodeAgentService.ReceiveConfig:input_type -> piccolo.v1.ConfigRequest
-	19, // 47: piccolo.v1.NodeAgentService.Attach:input_type -> piccolo.v1.AgentMessage
-	25, // 48: piccolo.v1.NodeAgentService.RenewCertificate:input_type -> piccolo.v1.RenewRequest
-	27, // 49: piccolo.v1.NodeAgentService.Leave:input_type -> piccolo.v1.LeaveRequest
-	5,  // 50: piccolo.v1.NodeAgentService.RegisterNode:output_type -> piccolo.v1.NodeRegistrationResponse
-	10, // 51: piccolo.v1.NodeAgentService.ReportStatus:output_type -> piccolo.v1.StatusAck
-	13, // 52: piccolo.v1.NodeAgentService.Heartbeat:output_type -> piccolo.v1.HeartbeatResponse
-	15, // 53: piccolo.v1.NodeAgentService.ReceiveConfig:output_type -> piccolo.v1.ConfigResponse
-	23, // 54: piccolo.v1.NodeAgentService.Attach:output_type -> piccolo.v1.MasterMessage
-	26, // 55: piccolo.v1.NodeAgentService.RenewCertificate:output_type -> piccolo.v1.RenewResponse
-	28, // 56: piccolo.v1.NodeAgentService.Leave:output_type -> piccolo.v1.LeaveResponse
-	50, // [50:57] is the sub-list for method output_type
-	43, // [43:50] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	33, // 27: piccolo.v1.Plan.labels:type_name -> piccolo.v1.Plan.LabelsEntry
+	37, // 28: piccolo.v1.Plan.heartbeat_interval:type_name -> google.protobuf.Duration
+	19, // 29: piccolo.v1.View.nodes:type_name -> piccolo.v1.NodeInfo
+	18, // 30: piccolo.v1.View.config:type_name -> piccolo.v1.ClusterConfig
+	37, // 31: piccolo.v1.ClusterConfig.heartbeat_interval:type_name -> google.protobuf.Duration
+	1,  // 32: piccolo.v1.NodeInfo.resources:type_name -> piccolo.v1.ResourceInfo
+	34, // 33: piccolo.v1.NodeInfo.labels:type_name -> piccolo.v1.NodeInfo.LabelsEntry
+	3,  // 34: piccolo.v1.NodeInfo.platform:type_name -> piccolo.v1.Platform
+	36, // 35: piccolo.v1.NodeInfo.created_at:type_name -> google.protobuf.Timestamp
+	36, // 36: piccolo.v1.NodeInfo.status_since:type_name -> google.protobuf.Timestamp
+	36, // 37: piccolo.v1.NodeInfo.last_heartbeat:type_name -> google.protobuf.Timestamp
+	21, // 38: piccolo.v1.AgentMessage.hello:type_name -> piccolo.v1.Hello
+	22, // 39: piccolo.v1.AgentMessage.stats:type_name -> piccolo.v1.StatsAnswer
+	36, // 40: piccolo.v1.Hello.time:type_name -> google.protobuf.Timestamp
+	35, // 41: piccolo.v1.StatsAnswer.stats:type_name -> piccolo.v1.StatsAnswer.StatsEntry
+	17, // 42: piccolo.v1.MasterMessage.view:type_name -> piccolo.v1.View
+	25, // 43: piccolo.v1.MasterMessage.keyring:type_name -> piccolo.v1.Keyring
+	23, // 44: piccolo.v1.StatsAnswer.StatsEntry.value:type_name -> piccolo.v1.ContainerStats
+	0,  // 45: piccolo.v1.NodeAgentService.RegisterNode:input_type -> piccolo.v1.NodeRegistrationRequest
+	6,  // 46: piccolo.v1.NodeAgentService.ReportStatus:input_type -> piccolo.v1.StatusReport
+	11, // 47: piccolo.v1.NodeAgentService.Heartbeat:input_type -> piccolo.v1.HeartbeatRequest
+	14, // 48: piccolo.v1.NodeAgentService.ReceiveConfig:input_type -> piccolo.v1.ConfigRequest
+	20, // 49: piccolo.v1.NodeAgentService.Attach:input_type -> piccolo.v1.AgentMessage
+	26, // 50: piccolo.v1.NodeAgentService.RenewCertificate:input_type -> piccolo.v1.RenewRequest
+	28, // 51: piccolo.v1.NodeAgentService.Leave:input_type -> piccolo.v1.LeaveRequest
+	5,  // 52: piccolo.v1.NodeAgentService.RegisterNode:output_type -> piccolo.v1.NodeRegistrationResponse
+	10, // 53: piccolo.v1.NodeAgentService.ReportStatus:output_type -> piccolo.v1.StatusAck
+	13, // 54: piccolo.v1.NodeAgentService.Heartbeat:output_type -> piccolo.v1.HeartbeatResponse
+	15, // 55: piccolo.v1.NodeAgentService.ReceiveConfig:output_type -> piccolo.v1.ConfigResponse
+	24, // 56: piccolo.v1.NodeAgentService.Attach:output_type -> piccolo.v1.MasterMessage
+	27, // 57: piccolo.v1.NodeAgentService.RenewCertificate:output_type -> piccolo.v1.RenewResponse
+	29, // 58: piccolo.v1.NodeAgentService.Leave:output_type -> piccolo.v1.LeaveResponse
+	52, // [52:59] is the sub-list for method output_type
+	45, // [45:52] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_node_api_piccolov1_nodeagent_proto_init() }
@@ -2766,12 +2842,12 @@ func file_node_api_piccolov1_nodeagent_proto_init() {
 		return
 	}
 	file_node_api_piccolov1_nodeagent_proto_msgTypes[12].OneofWrappers = []any{}
-	file_node_api_piccolov1_nodeagent_proto_msgTypes[19].OneofWrappers = []any{
+	file_node_api_piccolov1_nodeagent_proto_msgTypes[20].OneofWrappers = []any{
 		(*AgentMessage_Hello)(nil),
 		(*AgentMessage_Pong)(nil),
 		(*AgentMessage_Stats)(nil),
 	}
-	file_node_api_piccolov1_nodeagent_proto_msgTypes[23].OneofWrappers = []any{
+	file_node_api_piccolov1_nodeagent_proto_msgTypes[24].OneofWrappers = []any{
 		(*MasterMessage_PlanRevision)(nil),
 		(*MasterMessage_View)(nil),
 		(*MasterMessage_StatsQuery)(nil),
@@ -2785,7 +2861,7 @@ func file_node_api_piccolov1_nodeagent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_api_piccolov1_nodeagent_proto_rawDesc), len(file_node_api_piccolov1_nodeagent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

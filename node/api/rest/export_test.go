@@ -11,5 +11,8 @@ func (h *Handler) Routes() []string {
 	return out
 }
 
+// SetCallTimeout makes the tests of it short. Before Run.
+func (s *Server) SetCallTimeout(d time.Duration) { s.call = d }
+
 // SetHeaderTimeout makes the tests of it short. Before Run.
 func (s *Server) SetHeaderTimeout(d time.Duration) { s.head = d }

@@ -28,6 +28,10 @@ const (
 	pingTimeout = 5 * time.Second
 	// writeStall ends an HTTP/2 connection whose peer takes nothing.
 	writeStall = 20 * time.Second
+	// callTimeout is how long the message of a gRPC call may take to arrive.
+	// attachCall, which stays open, has its own bound for the first message.
+	callTimeout = 10 * time.Second
+	attachCall  = "/piccolo.v1.NodeAgentService/Attach"
 	// shutdownGrace is how long requests that are under way may take when
 	// the server stops; closeGrace is for the rest to notice that it did.
 	shutdownGrace = 2 * time.Second
@@ -104,8 +108,8 @@ type Server struct {
 	streams, base       context.Context
 	endStreams, endBase context.CancelFunc
 	active              sync.WaitGroup
-	// head is headerTimeout, shorter in tests.
-	head time.Duration
+	// head is headerTimeout and call callTimeout, shorter in tests.
+	head, call time.Duration
 }
 
 // New checks the options and binds the listeners. Either Run or Close must
@@ -115,7 +119,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	s := &Server{o: o, head: headerTimeout}
+	s := &Server{o: o, head: headerTimeout, call: callTimeout}
 	s.base, s.endBase = context.WithCancel(context.Background())
 	s.streams, s.endStreams = context.WithCancel(s.base)
 	var err error
@@ -238,6 +242,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.o.GRPC == nil || !isGRPC(r) {
 		s.o.Handler.ServeHTTP(w, r)
 		return
+	}
+	if r.URL.Path != attachCall {
+		// It ends with this request's stream.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.call))
 	}
 	// A call may stay open for ever, so it ends when the server stops.
 	ctx, cancel := context.WithCancel(r.Context())

@@ -3,9 +3,11 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -57,6 +59,9 @@ func recovered(logger *slog.Logger, method string, err *error) {
 	}
 }
 
+// helloTimeout is how long a new stream may take to say who attaches.
+const helloTimeout = 5 * time.Second
+
 type server struct {
 	piccolov1.UnimplementedNodeAgentServiceServer
 	service *api.Service
@@ -79,6 +84,16 @@ func principal(ctx context.Context) auth.Principal {
 	return auth.Node(id.ID, id.Role)
 }
 
+// caller is the principal and the connection that it calls over: the far
+// end's address and port, which two open connections never share.
+func caller(ctx context.Context) api.Caller {
+	c := api.Caller{Principal: principal(ctx)}
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		c.Connection = p.Addr.String()
+	}
+	return c
+}
+
 func (s *server) RegisterNode(ctx context.Context, x *piccolov1.NodeRegistrationRequest) (*piccolov1.NodeRegistrationResponse, error) {
 	r, err := x.Registration()
 	if err != nil {
@@ -96,14 +111,14 @@ func (s *server) ReportStatus(ctx context.Context, x *piccolov1.StatusReport) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := s.service.Report(ctx, principal(ctx), r); err != nil {
+	if err := s.service.Report(ctx, caller(ctx), r); err != nil {
 		return nil, err
 	}
 	return &piccolov1.StatusAck{Sequence: r.Sequence}, nil
 }
 
 func (s *server) Heartbeat(ctx context.Context, x *piccolov1.HeartbeatRequest) (*piccolov1.HeartbeatResponse, error) {
-	reply, err := s.service.Heartbeat(ctx, principal(ctx), x.Heartbeat())
+	reply, err := s.service.Heartbeat(ctx, caller(ctx), x.Heartbeat())
 	if err != nil {
 		return nil, err
 	}
@@ -111,15 +126,42 @@ func (s *server) Heartbeat(ctx context.Context, x *piccolov1.HeartbeatRequest) (
 }
 
 func (s *server) ReceiveConfig(ctx context.Context, x *piccolov1.ConfigRequest) (*piccolov1.ConfigResponse, error) {
-	plan, err := s.service.Plan(ctx, principal(ctx), x.GetNodeId(), x.GetAppliedRevision(), x.GetApplyError())
+	plan, err := s.service.Plan(ctx, caller(ctx), x.GetNodeId(), x.GetAppliedRevision(), x.GetApplyError())
 	if err != nil || plan == nil {
 		return &piccolov1.ConfigResponse{}, err
 	}
 	return &piccolov1.ConfigResponse{Plan: piccolov1.FromPlan(*plan)}, nil
 }
 
+// firstMessage waits helloTimeout: a stream without a word costs memory.
+func firstMessage(stream piccolov1.NodeAgentService_AttachServer) (*piccolov1.AgentMessage, error) {
+	type received struct {
+		m   *piccolov1.AgentMessage
+		err error
+	}
+	first := make(chan received, 1)
+	go func() { // ends with the stream
+		m, err := stream.Recv()
+		first <- received{m, err}
+	}()
+	timer := time.NewTimer(helloTimeout)
+	defer timer.Stop()
+	select {
+	case r := <-first:
+		return r.m, r.err
+	case <-timer.C:
+		return nil, api.Invalidf("attach: there was no hello within %s", helloTimeout)
+	case <-stream.Context().Done():
+		return nil, stream.Context().Err()
+	}
+}
+
 func (s *server) Attach(stream piccolov1.NodeAgentService_AttachServer) error {
-	first, err := stream.Recv()
+	who := caller(stream.Context())
+	if who.Kind == auth.KindAnonymous {
+		return api.Classify(fmt.Errorf("attach: %w: a client certificate is needed", auth.ErrUnauthenticated))
+	}
+	first, err := firstMessage(stream)
 	if err != nil {
 		return err
 	}
@@ -138,11 +180,11 @@ func (s *server) Attach(stream piccolov1.NodeAgentService_AttachServer) error {
 		}
 		return m.Answer(), nil
 	}
-	return s.service.Attach(stream.Context(), principal(stream.Context()), h, send, receive)
+	return s.service.Attach(stream.Context(), who, h, send, receive)
 }
 
 func (s *server) RenewCertificate(ctx context.Context, x *piccolov1.RenewRequest) (*piccolov1.RenewResponse, error) {
-	certificate, ca, err := s.service.Renew(ctx, principal(ctx), x.GetCsr())
+	certificate, ca, err := s.service.Renew(ctx, caller(ctx), x.GetCsr())
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +192,7 @@ func (s *server) RenewCertificate(ctx context.Context, x *piccolov1.RenewRequest
 }
 
 func (s *server) Leave(ctx context.Context, x *piccolov1.LeaveRequest) (*piccolov1.LeaveResponse, error) {
-	return &piccolov1.LeaveResponse{}, s.service.LeaveCluster(ctx, principal(ctx), x.GetNodeId())
+	return &piccolov1.LeaveResponse{}, s.service.LeaveCluster(ctx, caller(ctx), x.GetNodeId())
 }
 
 // toStatus gives the error the code of the one table, and the hint beside it.

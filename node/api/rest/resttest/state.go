@@ -171,7 +171,7 @@ func (s *State) PutTopology(_ context.Context, t topology.ClusterTopology) (topo
 }
 
 // Record keeps an entry of the audit.
-func (s *State) Record(_ context.Context, e auth.AuditEntry) {
+func (s *State) Record(e auth.AuditEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.audit = append(s.audit, e)
@@ -224,8 +224,8 @@ func (enrolment) Register(_ context.Context, r workload.Registration) (workload.
 		Keyring: workload.Keyring{Keys: [][]byte{{1}}}, Plan: workload.Plan{Node: r.NodeID, Revision: 1, Name: r.Name}}, nil
 }
 
-func (enrolment) Renew(context.Context, string, []byte) (certificate, ca []byte, err error) {
+func (enrolment) Renew(context.Context, string, string, []byte) (certificate, ca []byte, err error) {
 	return nil, nil, store.ErrNotFound
 }
 
-func (enrolment) Leave(context.Context, string) error { return nil }
+func (enrolment) Leave(context.Context, string, string) error { return nil }

@@ -33,6 +33,8 @@ type Master struct {
 	Answers chan workload.Answer
 	// Heard is everything else that was received, in order.
 	heard []any
+	// connections of the sessions and heartbeats, in order.
+	connections []string
 }
 
 // New starts a master that ends with the test.
@@ -84,6 +86,14 @@ func (m *Master) Heard() []any {
 	return append([]any{}, m.heard...)
 }
 
+// Connections returns over which connections sessions and heartbeats came, in
+// order.
+func (m *Master) Connections() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string{}, m.connections...)
+}
+
 func (m *Master) take(what any) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,15 +113,18 @@ func (m *Master) Register(_ context.Context, r workload.Registration) (workload.
 }
 
 // Renew answers with a certificate that is none.
-func (m *Master) Renew(_ context.Context, node string, csr []byte) (certificate, ca []byte, err error) {
+func (m *Master) Renew(_ context.Context, _, node string, csr []byte) (certificate, ca []byte, err error) {
 	return append([]byte("crt of "+node+" for "), csr...), []byte("ca"), m.take("renew " + node)
 }
 
 // Leave notes who left.
-func (m *Master) Leave(_ context.Context, node string) error { return m.take("leave " + node) }
+func (m *Master) Leave(_ context.Context, _, node string) error { return m.take("leave " + node) }
 
 // Attach sends what Tell is given and passes answers on.
-func (m *Master) Attach(ctx context.Context, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error {
+func (m *Master) Attach(ctx context.Context, connection string, h workload.Hello, send func(workload.Notice) error, receive func() (workload.Answer, error)) error {
+	m.mu.Lock()
+	m.connections = append(m.connections, connection)
+	m.mu.Unlock()
 	if err := m.take(h); err != nil {
 		return err
 	}
@@ -140,15 +153,18 @@ func (m *Master) Attach(ctx context.Context, h workload.Hello, send func(workloa
 }
 
 // Heartbeat answers with revision 4.
-func (m *Master) Heartbeat(_ context.Context, h workload.Heartbeat) (workload.HeartbeatReply, error) {
+func (m *Master) Heartbeat(_ context.Context, connection string, h workload.Heartbeat) (workload.HeartbeatReply, error) {
+	m.mu.Lock()
+	m.connections = append(m.connections, connection)
+	m.mu.Unlock()
 	return workload.HeartbeatReply{PlanRevision: 4, MasterTime: resttest.At()}, m.take(h)
 }
 
 // Report notes the report.
-func (m *Master) Report(_ context.Context, r workload.Report) error { return m.take(r) }
+func (m *Master) Report(_ context.Context, _ string, r workload.Report) error { return m.take(r) }
 
-// Plan answers with what SetPlan was given.
-func (m *Master) Plan(_ context.Context, node string, _ int64, _ string) (*workload.Plan, error) {
+// NextPlan answers with what SetPlan was given.
+func (m *Master) NextPlan(_ context.Context, _, node string, _ int64, _ string) (*workload.Plan, error) {
 	err := m.take("plan for " + node)
 	m.mu.Lock()
 	defer m.mu.Unlock()
