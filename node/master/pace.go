@@ -9,13 +9,13 @@ import (
 
 const (
 	// quickBurst writes go at once, then one in quickEvery: an honest change
-	// is seen immediately.
-	quickBurst = 10
-	quickEvery = 5 * time.Second
+	// is seen immediately, also when twenty containers start together.
+	quickBurst = 60
+	quickEvery = time.Second
 	// steadyBurst and the steady interval bound what goes on for hours, such
 	// as a container that restarts for ever: a put costs 40 KB of flash on
 	// every master.
-	steadyBurst  = 60
+	steadyBurst  = 600
 	reportEvery  = time.Minute
 	attachEvery  = 30 * time.Second
 	alertEvery   = time.Minute
