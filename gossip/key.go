@@ -10,11 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 
-	"github.com/google/renameio/v2"
 	"github.com/hashicorp/memberlist"
 )
 
@@ -76,6 +74,9 @@ func (r Keyring) Validate() error {
 	}
 	return nil
 }
+
+// Equal reports whether both have the same keys in the same order.
+func (r Keyring) Equal(o Keyring) bool { return slices.Equal(r.keys(), o.keys()) }
 
 func (r Keyring) keys() []Key { return append([]Key{r.Primary}, r.Others...) }
 
@@ -146,29 +147,6 @@ func LoadKeyring(path string) (Keyring, error) {
 		return Keyring{}, fmt.Errorf("load gossip keyring %s: %w", path, err)
 	}
 	return r, nil
-}
-
-// keyFileMode is the mode of a keyring file, whatever the umask.
-const keyFileMode fs.FileMode = 0o600
-
-// Save writes the keyring to path, mode 0600, whole or not at all: temporary file, fsync, rename.
-func (r Keyring) Save(path string) error {
-	if err := r.Validate(); err != nil {
-		return fmt.Errorf("save gossip keyring %s: %w", path, err)
-	}
-	// Not renameio.WriteFile: it takes over the mode of a file that is there.
-	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(keyFileMode))
-	if err != nil {
-		return fmt.Errorf("save gossip keyring %s: %w", path, err)
-	}
-	defer func() { _ = f.Cleanup() }() // does nothing after the rename
-	if _, err := f.Write(r.Encode()); err != nil {
-		return fmt.Errorf("save gossip keyring %s: %w", path, err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("save gossip keyring %s: %w", path, err)
-	}
-	return nil
 }
 
 // install brings a live memberlist keyring to exactly r, in r's order.

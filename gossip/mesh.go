@@ -165,6 +165,13 @@ func (m *Mesh) Redial() { kick(m.redialNow) }
 // Forget drops a member that is lost or has left, and stops dialling it unless it is among the peers.
 func (m *Mesh) Forget(id string) { m.view.forget(id) }
 
+// Keys is the keyring as it was set last.
+func (m *Mesh) Keys() Keyring {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Keyring{m.keyring.Primary, slices.Clone(m.keyring.Others)}
+}
+
 // SetKeys changes the keyring without a restart. A key that is not in r stops working at once.
 func (m *Mesh) SetKeys(r Keyring) error {
 	if err := r.Validate(); err != nil {

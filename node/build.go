@@ -32,9 +32,6 @@ func (d *daemon) build(ctx context.Context) error {
 	if d.source, err = pki.NewSource(d.ident, d.clock); err != nil {
 		return err
 	}
-	if d.keyring, err = gossip.LoadKeyring(d.dir.join(gossipFile)); err != nil {
-		return err
-	}
 	if d.hub, err = feed.New(feed.Options{Logger: d.o.Logger}); err != nil {
 		return err
 	}
@@ -61,6 +58,10 @@ func (d *daemon) build(ctx context.Context) error {
 }
 
 func (d *daemon) buildMesh() error {
+	keyring, err := gossip.LoadKeyring(d.dir.join(gossipFile))
+	if err != nil {
+		return err
+	}
 	advertise, err := netip.ParseAddr(d.m.Address)
 	if err != nil {
 		return fmt.Errorf("address %q in %s: %w", d.m.Address, memberFile, err)
@@ -77,7 +78,7 @@ func (d *daemon) buildMesh() error {
 	port := uint16(d.m.GossipPort)
 	d.mesh, err = gossip.New(gossip.Options{
 		ID: d.m.ID, Bind: anyAddress(port), Advertise: netip.AddrPortFrom(advertise, port),
-		Keyring: d.keyring, Meta: meta, Network: d.o.Network, Logger: d.o.Logger,
+		Keyring: keyring, Meta: meta, Network: d.o.Network, Logger: d.o.Logger,
 	})
 	return err
 }
@@ -148,7 +149,7 @@ func (d *daemon) buildMaster() error {
 	}
 	d.master, err = master.New(master.Options{
 		Store: d.member, CA: d.ca, Self: d.m.ID, Prober: d.mesh, Publisher: publisher{d.hub, d.o.Logger, d.clock.Now},
-		Keyring: func() workload.Keyring { return wireKeyring(d.keyring) }, CertificateLifetime: d.o.CertificateLifetime,
+		KeyringStep: d.o.KeyringStep, CertificateLifetime: d.o.CertificateLifetime,
 		Now: d.clock.Now, Logger: d.o.Logger, Seed: seed,
 	})
 	return err

@@ -75,10 +75,6 @@ func (e *enrolment) key() (*pki.Identity, error) {
 // register asks to be let in, waits while an administrator decides, and
 // outlasts a master that restarts meanwhile.
 func (e *enrolment) register(ctx context.Context, identity *pki.Identity, report readiness.Report) (workload.Admission, error) {
-	csr, err := identity.CSR()
-	if err != nil {
-		return workload.Admission{}, err
-	}
 	e.m.ID = identity.ID()
 	waiting, began := false, time.Now()
 	link := &masterLink{address: e.o.Master, config: e.tls}
@@ -89,7 +85,7 @@ func (e *enrolment) register(ctx context.Context, identity *pki.Identity, report
 	}()
 	wait := &backoff.ExponentialBackOff{InitialInterval: 500 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 1.5, MaxInterval: 10 * time.Second}
 	a, err := backoff.Retry(ctx, func() (workload.Admission, error) {
-		a, err := e.ask(ctx, link, csr, report)
+		a, err := e.ask(ctx, link, identity, report)
 		switch {
 		case err == nil && a.Status == topology.StatusPending:
 			if !waiting {
@@ -113,7 +109,7 @@ func (e *enrolment) register(ctx context.Context, identity *pki.Identity, report
 
 // ask sends the registration once. It takes note of whether the master may
 // know this board's key from then on.
-func (e *enrolment) ask(ctx context.Context, link *masterLink, csr []byte, report readiness.Report) (workload.Admission, error) {
+func (e *enrolment) ask(ctx context.Context, link *masterLink, identity *pki.Identity, report readiness.Report) (workload.Admission, error) {
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	conn, err := link.get(ctx)
@@ -124,7 +120,7 @@ func (e *enrolment) ask(ctx context.Context, link *masterLink, csr []byte, repor
 	if e.m.Fixed {
 		e.m.Address = e.o.Advertise.Addr().String()
 	}
-	a, err := conn.Register(ctx, e.registration(ctx, csr, report))
+	a, err := conn.Register(ctx, identity, e.registration(ctx, report))
 	switch {
 	case errors.Is(err, topology.ErrRemoved):
 		e.known = false

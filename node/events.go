@@ -71,11 +71,12 @@ func (d *daemon) logged(err error) {
 	}
 }
 
-// rekey takes new keys of the mesh, on disk first.
+// rekey takes new keys of the mesh, on disk first. The keys that it has already
+// cost no write.
 func (d *daemon) rekey(k workload.Keyring) {
 	keyring, err := gossipKeyring(k)
-	if err == nil {
-		err = errors.Join(keyring.Save(d.dir.join(gossipFile)), d.mesh.SetKeys(keyring))
+	if err == nil && !keyring.Equal(d.mesh.Keys()) {
+		err = errors.Join(d.dir.write(gossipFile, keyring.Encode()), d.mesh.SetKeys(keyring))
 	}
 	if err != nil {
 		d.o.Logger.Error("gossip keys not taken", "error", err)

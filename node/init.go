@@ -137,13 +137,14 @@ func found(ctx context.Context, dir *dataDir, o InitOptions, m Membership) (Init
 		return InitResult{}, err
 	}
 	keyring := gossip.Keyring{Primary: gossip.NewKey()}
-	if err := keyring.Save(dir.join(gossipFile)); err != nil {
+	if err := dir.write(gossipFile, keyring.Encode()); err != nil {
 		return InitResult{}, err
 	}
 	join, seed, err := o.seed(ctx, dir, m, clock.Now())
 	if err != nil {
 		return InitResult{}, err
 	}
+	seed.Keyring = wireKeyring(keyring)
 	if err := dir.writeJSON(seedFile, seed); err != nil {
 		return InitResult{}, err
 	}

@@ -212,10 +212,10 @@ func (e *enrolment) gate(ctx context.Context, masterTime time.Time) (readiness.R
 	})
 }
 
-func (e *enrolment) registration(ctx context.Context, csr []byte, report readiness.Report) workload.Registration {
+func (e *enrolment) registration(ctx context.Context, report readiness.Report) workload.Registration {
 	host, _ := os.Hostname()
 	r := workload.Registration{
-		NodeID: e.m.ID, Name: e.m.Name, Hostname: host, IP: e.m.Address, Role: e.m.Role, Token: e.token.Reveal(), CSR: csr,
+		NodeID: e.m.ID, Name: e.m.Name, Hostname: host, IP: e.m.Address, Role: e.m.Role, Token: e.token.Reveal(),
 		Resources: agent.Resources(ctx, e.dir.path), Platform: platform(), Labels: e.o.Labels, Version: e.o.Version, MachineID: machineID("/"),
 		GossipPort: e.m.GossipPort, APIPort: e.m.APIPort, Time: e.clock.Now(),
 	}
@@ -236,7 +236,7 @@ func (e *enrolment) keep(identity *pki.Identity, a workload.Admission) error {
 	if err != nil {
 		return err
 	}
-	if err := keyring.Save(e.dir.join(gossipFile)); err != nil {
+	if err := e.dir.write(gossipFile, keyring.Encode()); err != nil {
 		return err
 	}
 	kept, err := cache.New(cache.Options{Dir: e.dir.join(cacheDir)})

@@ -17,9 +17,9 @@ import (
 // alerts of a kind that stand at the master.
 func alerts(t testing.TB, c *nodetest.Cluster, kind string) (n int) {
 	t.Helper()
-	list, err := c.Master().API().Alerts(bounded(t))
+	st, err := c.Master().API().Status(bounded(t))
 	ok(t, err)
-	for _, a := range list.Value {
+	for _, a := range st.Value.Alerts {
 		if a.Kind == kind {
 			n++
 		}

@@ -51,6 +51,9 @@ type Options struct {
 	// CertificateLifetime of the node certificates that a master signs; 0 is
 	// 90 days. Only shorter in tests and demonstrations.
 	CertificateLifetime time.Duration
+	// KeyringStep is how long each step of a replacement of the gossip keys
+	// lasts on a master; 0 is 30 s. Only shorter in tests.
+	KeyringStep time.Duration
 	// Network carries the gossip mesh; the machine's own where nil. Only other
 	// in tests.
 	Network gossip.Network

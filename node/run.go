@@ -66,7 +66,6 @@ type daemon struct {
 	stages   *stages
 	started  time.Time
 	instance string
-	keyring  gossip.Keyring
 
 	ident   *pki.Identity
 	clock   *pki.Clock

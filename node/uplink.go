@@ -78,16 +78,12 @@ func (u *uplinks) comeBack(ctx context.Context, address string) error {
 			u.logger.Debug("close connection", "master", address, "error", err)
 		}
 	}()
-	csr, err := u.ident.CSR()
-	if err != nil {
-		return err
-	}
 	ip := u.m.Address
 	if !u.m.Fixed {
 		ip = link.Own
 	}
-	a, err := link.Register(ctx, workload.Registration{
-		NodeID: u.m.ID, Name: u.m.Name, IP: ip, Role: u.m.Role, CSR: csr, Platform: platform(), Version: u.ver,
+	a, err := link.Register(ctx, u.ident, workload.Registration{
+		NodeID: u.m.ID, Name: u.m.Name, IP: ip, Role: u.m.Role, Platform: platform(), Version: u.ver,
 		MachineID: machineID("/"), GossipPort: u.m.GossipPort, APIPort: u.m.APIPort, Time: u.clock.Now(),
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
 	"piccolo.io/piccolo/node/workload"
@@ -132,9 +133,12 @@ type Agent struct {
 	conditions topology.Reasons
 	findings   []readiness.Result
 	newestPlan int64
-	reportSeq  uint64
-	raised     map[string]time.Time // alert id → when it was raised
-	resources  topology.Resources
+	// retryPlan is when a refused plan may be tried again.
+	retryPlan time.Time
+	refusals  *backoff.ExponentialBackOff
+	reportSeq uint64
+	raised    map[string]time.Time // alert id → when it was raised
+	resources topology.Resources
 }
 
 // New checks the options and loads the plan and the view that the node kept.
@@ -174,7 +178,7 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{o: o, raised: map[string]time.Time{}, figures: newFigures(o.Identity.DataDir, o.Now)}
+	a := &Agent{o: o, raised: map[string]time.Time{}, refusals: newRefusals(), figures: newFigures(o.Identity.DataDir, o.Now)}
 	for _, c := range []*chan struct{}{&a.wake.report, &a.wake.plan, &a.wake.heartbeat, &a.wake.interval, &a.wake.connect, &a.wake.check} {
 		*c = make(chan struct{}, 1)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"piccolo.io/piccolo/node/runtest"
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/podman"
 	"piccolo.io/piccolo/podman/podmantest"
@@ -21,23 +22,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long anything may take before the test fails. It is no
-// measure of speed.
-const patience = 30 * time.Second
-
-// eventually waits until problem is empty, and fails with what it was last.
 func eventually(t testing.TB, what string, problem func() string) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for last := problem(); last != ""; last = problem() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %s: %s", what, patience, last)
-		}
-	}
+	runtest.Eventually(t, what, problem)
 }
 
 // fakeMaster is one master as the agent sees it.
@@ -269,22 +256,7 @@ func (b *board) start() (stop func()) {
 	if b.Agent, err = New(b.o); err != nil {
 		b.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Agent.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				b.t.Errorf("the agent ended: %v", err)
-			}
-		case <-time.After(patience):
-			b.t.Errorf("the agent has not stopped after %s", patience)
-		}
-	})
-	b.t.Cleanup(stop)
-	return stop
+	return runtest.Run(b.t, "the agent", b.Run)
 }
 
 // online starts the agent and waits until it has done all that it does first.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/store/cache"
 	"piccolo.io/piccolo/topology"
@@ -16,6 +18,11 @@ const (
 	planName = "plan"
 	viewName = "view"
 )
+
+// newRefusals is how long a plan that was refused waits for another attempt.
+func newRefusals() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: 10 * time.Second, Multiplier: 2, MaxInterval: 10 * time.Minute}
+}
 
 // recall loads what the node kept. A damaged copy never keeps a node from
 // starting: it says so and goes on with the older copy, or with none.
@@ -49,9 +56,10 @@ func (a *Agent) recall() error {
 // newer notes that the masters hold a plan of this revision.
 func (a *Agent) newer(revision int64) {
 	a.mu.Lock()
-	// One that was refused, for a full disk perhaps, is tried again with each
-	// heartbeat.
-	fetch := revision > a.plan.Revision && (revision > a.newestPlan || a.standing.ApplyError != "")
+	// One that was refused, for a full disk perhaps, is tried again, but not
+	// with every heartbeat: each attempt writes to the card.
+	again := a.standing.ApplyError != "" && !time.Now().Before(a.retryPlan)
+	fetch := revision > a.plan.Revision && (revision > a.newestPlan || again)
 	a.newestPlan = max(a.newestPlan, revision)
 	a.mu.Unlock()
 	if fetch {
@@ -70,10 +78,12 @@ func (a *Agent) take(p workload.Plan) bool {
 	defer a.mu.Unlock()
 	if err != nil {
 		a.standing.ApplyError = err.Error()
+		a.retryPlan = time.Now().Add(a.refusals.NextBackOff())
 		a.o.Logger.Error("plan not obeyed", "revision", p.Revision, "error", err)
 		return false
 	}
 	a.plan, a.standing.ApplyError = p, ""
+	a.refusals.Reset()
 	a.o.Logger.Info("plan obeyed", "revision", p.Revision)
 	trigger(a.wake.interval) // a changed interval counts from now on
 	return true

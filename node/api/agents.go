@@ -2,8 +2,11 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 
 	"piccolo.io/piccolo/node/auth"
+	"piccolo.io/piccolo/node/pki"
 	"piccolo.io/piccolo/node/workload"
 )
 
@@ -16,15 +19,23 @@ type Caller struct {
 }
 
 // Register lets a node in, or back in. It is the one operation that needs no
-// credential: the registrar itself checks token, key and request.
-func (s *Service) Register(ctx context.Context, p auth.Principal, r workload.Registration) (workload.Admission, error) {
+// credential: the registrar itself checks token, key and request. conn is the
+// TLS connection that carries the request, nil over the local socket.
+func (s *Service) Register(ctx context.Context, p auth.Principal, conn *tls.ConnectionState, r workload.Registration) (workload.Admission, error) {
 	if err := auth.Authorize(p, auth.NodesRegister, auth.Cluster()); err != nil {
 		return workload.Admission{}, Classify(err)
 	}
 	if s.Enrolment == nil {
 		return workload.Admission{}, s.notAMaster()
 	}
-	a, err := s.Enrolment.Register(ctx, r)
+	key := ""
+	if len(r.Proof) > 0 && conn != nil {
+		var err error
+		if key, err = pki.Proven(*conn, r.CSR, r.Proof); err != nil {
+			return workload.Admission{}, Classify(fmt.Errorf("register node: %w: %w", auth.ErrDenied, err))
+		}
+	}
+	a, err := s.Enrolment.Register(ctx, key, r)
 	return a, classified(err)
 }
 

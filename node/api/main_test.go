@@ -152,7 +152,7 @@ func (f *fake) DeleteToken(_ context.Context, id string) error { return f.did("d
 // sessions is the masters' side of the agents' conversation.
 type sessions struct{ f *fake }
 
-func (s sessions) Register(_ context.Context, r workload.Registration) (workload.Admission, error) {
+func (s sessions) Register(_ context.Context, _ string, r workload.Registration) (workload.Admission, error) {
 	return workload.Admission{NodeID: r.NodeID}, s.f.did("register " + r.NodeID)
 }
 func (s sessions) Renew(_ context.Context, _, node string, _ []byte) ([]byte, []byte, error) {

@@ -53,7 +53,9 @@ type Figures interface {
 // masters have it. connection is Caller.Connection: a node's calls are taken
 // only over the one that carries its session.
 type Enrolment interface {
-	Register(ctx context.Context, r workload.Registration) (workload.Admission, error)
+	// Register lets a node in. proven is the id of the node whose key the
+	// sender has proven to hold, empty where it has not.
+	Register(ctx context.Context, proven string, r workload.Registration) (workload.Admission, error)
 	Renew(ctx context.Context, connection, node string, csr []byte) (certificate, ca []byte, err error)
 	Leave(ctx context.Context, connection, node string) error
 }

@@ -78,7 +78,7 @@ func operations() []operation {
 		{"list tokens", func(c context.Context, s *api.Service, p auth.Principal) error { return err1(s.ListTokens(c, p)) }, "UDDyyD", false},
 		{"delete token", func(c context.Context, s *api.Service, p auth.Principal) error { return s.DeleteToken(c, p, "x") }, "UDDyyD", true},
 		{"register", func(c context.Context, s *api.Service, p auth.Principal) error {
-			return err1(s.Register(c, p, workload.Registration{NodeID: "n-new"}))
+			return err1(s.Register(c, p, nil, workload.Registration{NodeID: "n-new"}))
 		}, "yyyyyD", true},
 		{"renew", func(c context.Context, s *api.Service, p auth.Principal) error {
 			return err2(s.Renew(c, api.Caller{Principal: p}, nil))

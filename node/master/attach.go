@@ -49,6 +49,8 @@ func (m *Master) Attach(ctx context.Context, connection string, h workload.Hello
 	}
 	view := m.view()
 	s.post(workload.Notice{View: &view})
+	keys := m.keyring()
+	s.post(workload.Notice{Keyring: &keys})
 	if p, ok := m.plans.get(h.Node); ok && p.Revision > h.AppliedRevision {
 		s.post(workload.Notice{PlanRevision: p.Revision})
 	}

@@ -34,7 +34,9 @@ type board struct {
 
 	mu     sync.Mutex
 	asleep bool
-	stats  func(query uint64) *workload.StatsAnswer
+	// keyrings are those that it was told, in order.
+	keyrings []workload.Keyring
+	stats    func(query uint64) *workload.StatsAnswer
 }
 
 func newBoard(t testing.TB, c *cluster, name string) *board {
@@ -58,7 +60,7 @@ func (b *board) registration(token string) workload.Registration {
 func (c *cluster) join(name string) *board {
 	c.t.Helper()
 	b := newBoard(c.t, c, name)
-	must[workload.Admission](c.t)(c.Register(c.t.Context(), b.registration(c.token(auth.JoinOptions{}))))
+	must[workload.Admission](c.t)(c.Register(c.t.Context(), b.id, b.registration(c.token(auth.JoinOptions{}))))
 	return b
 }
 
@@ -81,6 +83,8 @@ func (b *board) attach() {
 			answers <- workload.Answer{Pong: n.Ping}
 		case n.StatsQuery != 0 && b.stats != nil:
 			answers <- workload.Answer{Stats: b.stats(n.StatsQuery)}
+		case n.Keyring != nil:
+			b.keyrings = append(b.keyrings, *n.Keyring)
 		}
 		notices <- n
 		return nil

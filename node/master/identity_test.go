@@ -94,20 +94,20 @@ func TestLastCallsOfTheOldConnection(t *testing.T) {
 	}
 }
 
-// TestComeBackWithoutToken is a certificate and nothing else.
-func TestComeBackWithoutToken(t *testing.T) {
+// TestComeBack needs the key that the cluster knows and no token. Without a
+// proof a good token does not help.
+func TestComeBack(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, nil)
-	b := c.join("kitchen")
-	for name, token := range map[string]string{"none": "", "garbage": "pic1.x"} {
-		a := must[workload.Admission](t)(c.Register(t.Context(), b.registration(token)))
-		if len(a.Certificate) == 0 || len(a.CA) == 0 || len(a.Keyring.Keys) > 0 || len(a.View.Nodes) > 0 || a.View.ClusterID != "" || a.Plan.Node != "" {
-			t.Errorf("%s: %+v", name, a)
+	b, stranger := c.join("kitchen"), newBoard(t, c, "stranger")
+	for name, proven := range map[string]string{"nothing proven": "", "another key proven": stranger.id} {
+		if a, err := c.Register(t.Context(), proven, b.registration(c.token(auth.JoinOptions{}))); !errors.Is(err, auth.ErrDenied) || len(a.Certificate) > 0 || len(a.Keyring.Keys) > 0 {
+			t.Errorf("%s: %+v, %v", name, a, err)
 		}
 	}
-	a := must[workload.Admission](t)(c.Register(t.Context(), b.registration(c.token(auth.JoinOptions{}))))
-	if len(a.Keyring.Keys) != 1 || a.Plan.Node != b.id || len(a.View.Nodes) != 2 {
-		t.Errorf("with a token: %+v", a)
+	a := must[workload.Admission](t)(c.Register(t.Context(), b.id, b.registration("")))
+	if len(a.Certificate) == 0 || len(a.Keyring.Keys) != 1 || a.Plan.Node != b.id || len(a.View.Nodes) != 2 {
+		t.Errorf("with its key: %+v", a)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestTokenUses(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		r := newBoard(t, c, name).registration(token)
 		for range 2 {
-			must[workload.Admission](t)(c.Register(t.Context(), r))
+			must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r))
 		}
 	}
 	for _, r := range must[[]auth.JoinRecord](t)(c.ListTokens(t.Context())) {
@@ -134,9 +134,9 @@ func TestClusterIsFull(t *testing.T) {
 	c := newCluster(t, nil)
 	token := c.token(auth.JoinOptions{})
 	for i := range maxNodes - 1 {
-		must[workload.Admission](t)(c.Register(t.Context(), newBoard(t, c, fmt.Sprint("n", i)).registration(token)))
+		must[workload.Admission](t)(c.Register(t.Context(), "", newBoard(t, c, fmt.Sprint("n", i)).registration(token)))
 	}
-	if _, err := c.Register(t.Context(), newBoard(t, c, "one-more").registration(token)); !errors.Is(err, topology.ErrClusterFull) {
+	if _, err := c.Register(t.Context(), "", newBoard(t, c, "one-more").registration(token)); !errors.Is(err, topology.ErrClusterFull) {
 		t.Errorf("node %d: %v", maxNodes+1, err)
 	}
 }
@@ -148,7 +148,7 @@ func TestRegisterWaitsNoLongerThanItsCaller(t *testing.T) {
 	c.sessions.registering <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Register(ctx, newBoard(t, c, "kitchen").registration("")); !errors.Is(err, context.Canceled) {
+	if _, err := c.Register(ctx, "", newBoard(t, c, "kitchen").registration("")); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"piccolo.io/piccolo/gossip"
 	"piccolo.io/piccolo/node/auth"
 	"piccolo.io/piccolo/node/pki"
+	"piccolo.io/piccolo/node/runtest"
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/store"
 	"piccolo.io/piccolo/store/storetest"
@@ -22,23 +23,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long anything may take before the test fails. It is no
-// measure of speed.
-const patience = 30 * time.Second
+const patience = runtest.Patience
 
-// eventually waits until problem is empty, and fails with what it was last.
 func eventually(t testing.TB, what string, problem func() string) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for last := problem(); last != ""; last = problem() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %s: %s", what, patience, last)
-		}
-	}
+	runtest.Eventually(t, what, problem)
 }
 
 func must[T any](t testing.TB) func(T, error) T {
@@ -179,7 +168,7 @@ func newCluster(t testing.TB, change func(*topology.ClusterTopology)) *cluster {
 		t.Fatal(err)
 	}
 	c.admin = admin
-	c.Master = must[*Master](t)(New(c.options(&Seed{Cluster: topo, Node: node, AdminUser: user, JoinToken: join})))
+	c.Master = must[*Master](t)(New(c.options(&Seed{Cluster: topo, Node: node, AdminUser: user, JoinToken: join, Keyring: firstKeys()})))
 	c.stop = c.run(c.Master)
 	eventually(t, "the planner's first round", func() string {
 		if _, ok := c.plans.get(c.self); !ok {
@@ -190,13 +179,16 @@ func newCluster(t testing.TB, change func(*topology.ClusterTopology)) *cluster {
 	return c
 }
 
+// firstKeys is the keyring of a new mesh.
+func firstKeys() workload.Keyring {
+	return workload.Keyring{Keys: [][]byte{make([]byte, gossip.KeySize)}}
+}
+
 func (c *cluster) options(seed *Seed) Options {
 	return Options{
 		Store: c.store, CA: c.ca, Self: c.self, Prober: c.mesh, Publisher: c.watchers, Seed: seed, Now: c.wall.now,
-		Keyring: func() workload.Keyring {
-			return workload.Keyring{Keys: [][]byte{make([]byte, gossip.KeySize)}}
-		},
-		Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil)),
+		KeyringStep: 50 * time.Millisecond,
+		Logger:      slog.New(slog.NewTextHandler(c.t.Output(), nil)),
 	}
 }
 
@@ -204,21 +196,7 @@ func (c *cluster) options(seed *Seed) Options {
 // before.
 func (c *cluster) run(m *Master) (stop func()) {
 	c.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- m.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				c.t.Errorf("the control plane ended: %v", err)
-			}
-		case <-time.After(patience):
-			c.t.Errorf("the control plane has not stopped after %s", patience)
-		}
-	})
-	c.t.Cleanup(stop)
+	stop = runtest.Run(c.t, "the control plane", m.Run)
 	select {
 	case <-m.Ready():
 	case <-time.After(patience):

@@ -39,8 +39,9 @@ type Options struct {
 	Self      string
 	Prober    Prober
 	Publisher Publisher
-	// Keyring of the gossip mesh, handed to nodes that are let in.
-	Keyring func() workload.Keyring
+	// KeyringStep is how long the nodes have to hear of each step of a
+	// replacement of the gossip keys. Default 30 s.
+	KeyringStep time.Duration
 	// CertificateLifetime of node certificates; pki's default where 0.
 	CertificateLifetime time.Duration
 	// Now is the trusted clock. Default time.Now.
@@ -55,15 +56,16 @@ type Options struct {
 type Master struct {
 	o Options
 
-	cluster *table[topology.ClusterTopology]
-	nodes   *table[topology.Node]
-	plans   *table[workload.Plan]
-	reports *table[workload.Report]
-	leases  *table[attachment]
-	alerts  *table[workload.Alert]
-	tokens  *store.Collection[auth.JoinRecord]
-	users   *store.Collection[auth.APIRecord]
-	revoked *store.Collection[revocation]
+	cluster  *table[topology.ClusterTopology]
+	nodes    *table[topology.Node]
+	plans    *table[workload.Plan]
+	reports  *table[workload.Report]
+	leases   *table[attachment]
+	alerts   *table[workload.Alert]
+	keyrings *table[meshKeyring]
+	tokens   *store.Collection[auth.JoinRecord]
+	users    *store.Collection[auth.APIRecord]
+	revoked  *store.Collection[revocation]
 
 	audit    *auditLog
 	live     *liveFigures
@@ -71,6 +73,8 @@ type Master struct {
 	monitor  *monitor
 	// replan asks the planner to look at all plans again.
 	replan chan struct{}
+	// rotate asks for another look at the gossip keys.
+	rotate chan struct{}
 	// announce asks for a new view to be sent to all nodes.
 	announce chan struct{}
 	ready    chan struct{}
@@ -92,8 +96,9 @@ func New(o Options) (*Master, error) {
 		return nil, errors.New("master: Prober is missing")
 	case o.Publisher == nil:
 		return nil, errors.New("master: Publisher is missing")
-	case o.Keyring == nil:
-		return nil, errors.New("master: Keyring is missing")
+	}
+	if o.KeyringStep == 0 {
+		o.KeyringStep = 30 * time.Second
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -108,6 +113,7 @@ func New(o Options) (*Master, error) {
 		revoked:  store.NewCollection[revocation](o.Store, "revoked", "revocation"),
 		live:     newLiveFigures(),
 		replan:   make(chan struct{}, 1),
+		rotate:   make(chan struct{}, 1),
 		announce: make(chan struct{}, 1),
 		ready:    make(chan struct{}),
 	}
@@ -117,6 +123,7 @@ func New(o Options) (*Master, error) {
 	m.reports = newTable(m, "reports", "report", m.reportChanged)
 	m.leases = newTable(m, "leases", "lease", m.leaseChanged)
 	m.alerts = newTable(m, "alerts", "alert", m.alertChanged)
+	m.keyrings = newTable(m, "mesh", "keyring", m.keyringChanged)
 	m.audit = newAuditLog(o.Store, o.Logger)
 	m.sessions = newSessions(m)
 	m.monitor = newMonitor(m)
@@ -139,9 +146,9 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	// Whatever speaks of a node is read after the nodes.
-	if m.follow(ctx, g, m.nodes, m.cluster) && m.follow(ctx, g, m.plans, m.reports, m.leases, m.alerts) {
+	if m.follow(ctx, g, m.nodes, m.cluster) && m.follow(ctx, g, m.plans, m.reports, m.leases, m.alerts, m.keyrings) {
 		close(m.ready)
-		for _, run := range []func(context.Context) error{m.plan, m.announceViews, m.monitor.run, m.audit.run} {
+		for _, run := range []func(context.Context) error{m.plan, m.rotateKeys, m.announceViews, m.monitor.run, m.audit.run} {
 			g.Go(func() error { return run(ctx) })
 		}
 	}

@@ -145,36 +145,12 @@ const (
 	removedNotice = time.Second
 )
 
-// terminate ends a node's membership: its state and the revocation of its key
-// are one write. Its agent is told to let go; a node that nobody is attached
-// for has let go already. A request that nobody decided on leaves no trace.
+// terminate ends a node's membership. Its agent is told to let go; a node that
+// nobody is attached for has let go already.
 func (m *Master) terminate(ctx context.Context, id string, signal topology.Signal, by string) (topology.Node, error) {
-	why := map[topology.Signal]string{topology.SignalRemove: "removed", topology.SignalRejected: "rejected"}[signal]
-	var n topology.Node
-	var gone revocation
-	for try := 1; ; try++ {
-		r, err := m.nodes.collection.Get(ctx, id)
-		if err != nil {
-			return n, err
-		}
-		n = r.Value
-		if err := m.transition(&n, signal, n.Reasons); err != nil {
-			return n, err
-		}
-		ops := []store.Op{m.nodes.collection.OpUpdate(id, r.Revision, n)}
-		if gone = (revocation{Name: n.Name, At: m.o.Now(), By: by, Why: why}); why != "" {
-			ops = append(ops, m.revoked.OpCreate(id, gone))
-		}
-		revision, err := m.o.Store.Commit(ctx, ops...)
-		if err == nil {
-			if err := m.nodes.wait(ctx, revision); err != nil {
-				return n, err
-			}
-			break
-		}
-		if !errors.Is(err, store.ErrConflict) || try == terminateTries {
-			return n, err
-		}
+	n, gone, err := m.expel(ctx, id, signal, by)
+	if err != nil {
+		return n, err
 	}
 	s := m.sessions.get(id)
 	if s == nil {
@@ -183,6 +159,43 @@ func (m *Master) terminate(ctx context.Context, id string, signal topology.Signa
 	s.post(workload.Notice{Removed: gone.refusal().Error()})
 	time.AfterFunc(removedNotice, func() { s.end(topology.ErrRemoved) }) // its end, or the grace, releases the node
 	return n, nil
+}
+
+// expel makes a node Terminating: its state, the revocation of its key and the
+// replacement of the gossip keys are one write. A request that nobody decided
+// on leaves no trace, and has never learned a key of the mesh.
+func (m *Master) expel(ctx context.Context, id string, signal topology.Signal, by string) (topology.Node, revocation, error) {
+	why := map[topology.Signal]string{topology.SignalRemove: "removed", topology.SignalRejected: "rejected"}[signal]
+	var n topology.Node
+	var gone revocation
+	for try := 1; ; try++ {
+		r, err := m.nodes.collection.Get(ctx, id)
+		if err != nil {
+			return n, gone, err
+		}
+		n = r.Value
+		if err := m.transition(&n, signal, n.Reasons); err != nil {
+			return n, gone, err
+		}
+		ops := []store.Op{m.nodes.collection.OpUpdate(id, r.Revision, n)}
+		if gone = (revocation{Name: n.Name, At: m.o.Now(), By: by, Why: why}); why != "" {
+			ops = append(ops, m.revoked.OpCreate(id, gone))
+		}
+		if r.Value.Status != topology.StatusPending {
+			due, err := m.opKeysDue(ctx)
+			if err != nil {
+				return n, gone, err
+			}
+			ops = append(ops, due)
+		}
+		revision, err := m.o.Store.Commit(ctx, ops...)
+		if err == nil {
+			return n, gone, m.nodes.wait(ctx, revision)
+		}
+		if !errors.Is(err, store.ErrConflict) || try == terminateTries {
+			return n, gone, err
+		}
+	}
 }
 
 // release removes everything that the cluster keeps of a Terminating node,

@@ -24,8 +24,10 @@ const maxNodes = 64
 // Register lets a node in. A node is its key: a key that the cluster knows
 // gets a new certificate without a token (a board that was off until its
 // certificate ran out), a key that was removed is refused, and a new key
-// needs a valid join token.
-func (m *Master) Register(ctx context.Context, r workload.Registration) (workload.Admission, error) {
+// needs a valid join token. proven is the id whose key the sender has proven to
+// hold on its connection: a request for a certificate can be copied, the key
+// cannot.
+func (m *Master) Register(ctx context.Context, proven string, r workload.Registration) (workload.Admission, error) {
 	if err := validRegistration(r); err != nil {
 		return workload.Admission{}, fmt.Errorf("register node %q: %w", clip(r.Name), err)
 	}
@@ -44,8 +46,10 @@ func (m *Master) Register(ctx context.Context, r workload.Registration) (workloa
 	switch {
 	case err == nil && known.Value.Status == topology.StatusTerminating:
 		return workload.Admission{}, fmt.Errorf("%w: %s is being removed", topology.ErrRemoved, known.Value.Name)
+	case err == nil && proven != r.NodeID:
+		return workload.Admission{}, fmt.Errorf("register node %s: %w: this key is known here as %s, and the request does not prove that its sender holds it", r.Name, auth.ErrDenied, known.Value.Name)
 	case err == nil:
-		return m.comeBack(ctx, known.Value, r)
+		return m.admission(ctx, known.Value, r)
 	case !errors.Is(err, store.ErrNotFound):
 		return workload.Admission{}, err
 	}
@@ -54,23 +58,6 @@ func (m *Master) Register(ctx context.Context, r workload.Registration) (workloa
 		return workload.Admission{}, fmt.Errorf("register node %s: %w", r.Name, err)
 	}
 	return m.admission(ctx, n, r)
-}
-
-// comeBack answers a node that is known. Without a good token it gets a
-// certificate for its key and nothing else: a request for that can be copied,
-// the key cannot.
-func (m *Master) comeBack(ctx context.Context, n topology.Node, r workload.Registration) (workload.Admission, error) {
-	a, err := m.admission(ctx, n, r)
-	if err != nil || n.Status == topology.StatusPending {
-		return a, err
-	}
-	_, err = m.checkToken(ctx, r)
-	// A token may run out while an administrator decides; it was good before.
-	if err == nil || errors.Is(err, auth.ErrTokenExpired) && n.Status == topology.StatusInitializing {
-		return a, nil
-	}
-	a.Keyring, a.View, a.Plan = workload.Keyring{}, workload.View{}, workload.Plan{}
-	return a, nil
 }
 
 // create makes the record of a new node: requested, and where a token is
@@ -160,7 +147,7 @@ func (m *Master) admission(ctx context.Context, n topology.Node, r workload.Regi
 	if a.Plan, err = m.ensurePlan(ctx, n); err != nil {
 		return a, err
 	}
-	a.CA, a.Keyring, a.View = m.o.CA.PEM(), m.o.Keyring(), m.view()
+	a.CA, a.Keyring, a.View = m.o.CA.PEM(), m.keyring(), m.view()
 	return a, nil
 }
 
@@ -203,11 +190,7 @@ func (m *Master) Leave(ctx context.Context, connection, id string) error {
 	if _, _, err := m.attendee(ctx, connection, id); err != nil {
 		return err
 	}
-	n, err = m.changeNode(ctx, id, func(n *topology.Node) error { return m.transition(n, topology.SignalRemove, n.Reasons) })
-	if err != nil {
-		return err
-	}
-	if _, _, err := m.revoked.Put(ctx, id, revocation{Name: n.Name, At: m.o.Now(), By: "itself", Why: "removed"}); err != nil {
+	if _, _, err := m.expel(ctx, id, topology.SignalRemove, "itself"); err != nil {
 		return err
 	}
 	return m.release(ctx, id)

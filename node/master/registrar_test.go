@@ -32,7 +32,7 @@ func TestRegister(t *testing.T) {
 	b := newBoard(t, c, "kitchen")
 	r := b.registration(c.token(auth.JoinOptions{}))
 	r.Labels = map[string]string{"zone": "home"}
-	a := must[workload.Admission](t)(c.Register(t.Context(), r))
+	a := must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r))
 	if a.NodeID != b.id || a.Name != "kitchen" || a.Status != topology.StatusInitializing || a.MasterTime.IsZero() {
 		t.Errorf("admission: %+v", a)
 	}
@@ -64,12 +64,12 @@ func TestRegister(t *testing.T) {
 	}
 	// The same board again, now without a token: it is known by its key.
 	r.Token = ""
-	again := must[workload.Admission](t)(c.Register(t.Context(), r))
+	again := must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r))
 	if again.NodeID != b.id || leaf(t, again.Certificate).SerialNumber.Cmp(leaf(t, a.Certificate).SerialNumber) == 0 {
 		t.Errorf("it did not get a new certificate: %+v", again)
 	}
 	r.Role = topology.RoleMaster
-	if _, err := c.Register(t.Context(), r); !errors.Is(err, store.ErrConflict) {
+	if _, err := c.Register(t.Context(), r.NodeID, r); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("a sub came back as a master: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func TestRegisterRefuses(t *testing.T) {
 		r := b.registration(good)
 		try.change(&r)
 		before := c.revision()
-		a, err := c.Register(t.Context(), r)
+		a, err := c.Register(t.Context(), r.NodeID, r)
 		if !errors.Is(err, try.want) || !strings.Contains(err.Error(), try.hint) {
 			t.Errorf("%s: %v; want %v with %q", name, err, try.want, try.hint)
 		}
@@ -142,7 +142,7 @@ func TestRegisterRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBoard(t, c, "newcomer")
-	if _, err := c.Register(t.Context(), b.registration(strings.Replace(forged.Reveal(), record.ID, id, 1))); !errors.Is(err, auth.ErrDenied) {
+	if _, err := c.Register(t.Context(), b.id, b.registration(strings.Replace(forged.Reveal(), record.ID, id, 1))); !errors.Is(err, auth.ErrDenied) {
 		t.Errorf("forged: %v", err)
 	}
 }
@@ -155,7 +155,7 @@ func TestApproval(t *testing.T) {
 	b := newBoard(t, c, "kitchen")
 	r := b.registration(c.token(auth.JoinOptions{}))
 	for range 2 { // it asks again and again
-		a := must[workload.Admission](t)(c.Register(t.Context(), r))
+		a := must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r))
 		if a.Status != topology.StatusPending || a.RetryAfter <= 0 || len(a.Certificate) > 0 || len(a.Keyring.Keys) > 0 || a.View.ClusterName != "" {
 			t.Fatalf("before the decision: %+v", a)
 		}
@@ -167,15 +167,15 @@ func TestApproval(t *testing.T) {
 		t.Errorf("a pending node is part of the cluster: %v", topo.SubNodes)
 	}
 	must[topology.Node](t)(c.SignalNode(t.Context(), b.id, topology.SignalApproved, "admin"))
-	if a := must[workload.Admission](t)(c.Register(t.Context(), r)); a.Status != topology.StatusInitializing || len(a.Certificate) == 0 {
+	if a := must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r)); a.Status != topology.StatusInitializing || len(a.Certificate) == 0 {
 		t.Errorf("after the decision: %+v", a)
 	}
 
 	out := newBoard(t, c, "stranger")
 	r = out.registration(c.token(auth.JoinOptions{}))
-	must[workload.Admission](t)(c.Register(t.Context(), r))
+	must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r))
 	must[topology.Node](t)(c.SignalNode(t.Context(), out.id, topology.SignalRejected, "admin root"))
-	if _, err := c.Register(t.Context(), r); !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "rejected by admin root") {
+	if _, err := c.Register(t.Context(), r.NodeID, r); !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "rejected by admin root") {
 		t.Errorf("after the rejection: %v", err)
 	}
 	if n := c.node(out.id); n.ID != "" {
@@ -188,7 +188,7 @@ func TestPendingExpires(t *testing.T) {
 	c := newCluster(t, manual)
 	b := newBoard(t, c, "kitchen")
 	r := b.registration(c.token(auth.JoinOptions{}))
-	must[workload.Admission](t)(c.Register(t.Context(), r))
+	must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r))
 	c.monitor.expire(t.Context(), b.id) // as its timer does after an hour
 	if n := c.node(b.id); n.ID != "" {
 		t.Errorf("it still waits: %+v", n)

@@ -32,7 +32,7 @@ func TestRemove(t *testing.T) {
 		t.Error("plan or report stay")
 	}
 	for name, err := range map[string]error{
-		"register": second(c.Register(t.Context(), b.registration(c.token(auth.JoinOptions{})))), "attach": b.refused(),
+		"register": second(c.Register(t.Context(), b.id, b.registration(c.token(auth.JoinOptions{})))), "attach": b.refused(),
 	} {
 		if !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "kitchen was removed by admin root on 20") {
 			t.Errorf("%s afterwards: %v", name, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"piccolo.io/piccolo/node/auth"
+	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/store"
 	"piccolo.io/piccolo/topology"
 )
@@ -18,6 +19,8 @@ type Seed struct {
 	Node      topology.Node   `json:"node"`
 	AdminUser auth.APIRecord  `json:"admin_user"`
 	JoinToken auth.JoinRecord `json:"join_token"`
+	// Keyring is the gossip mesh's first key.
+	Keyring workload.Keyring `json:"keyring"`
 }
 
 // plant writes the seed where its records do not exist yet.
@@ -30,6 +33,10 @@ func (m *Master) plant(ctx context.Context) error {
 		func() error { _, err := m.users.Create(ctx, s.AdminUser.ID, s.AdminUser); return err },
 		func() error { _, err := m.tokens.Create(ctx, s.JoinToken.ID, s.JoinToken); return err },
 		func() error { _, err := m.nodes.collection.Create(ctx, s.Node.ID, s.Node); return err },
+		func() error {
+			_, err := m.keyrings.collection.Create(ctx, keyringKey, meshKeyring{Keyring: s.Keyring})
+			return err
+		},
 		func() error { _, err := m.cluster.collection.Create(ctx, clusterKey, s.Cluster); return err },
 	} {
 		if err := create(); err != nil && !errors.Is(err, store.ErrExists) {

@@ -134,7 +134,7 @@ func TestRegistrationIsBounded(t *testing.T) {
 		b := newBoard(t, c, "newcomer")
 		r := b.registration(c.token(auth.JoinOptions{}))
 		change(&r)
-		if _, err := c.Register(t.Context(), r); !errors.Is(err, topology.ErrInvalid) || len(err.Error()) > 500 {
+		if _, err := c.Register(t.Context(), r.NodeID, r); !errors.Is(err, topology.ErrInvalid) || len(err.Error()) > 500 {
 			t.Errorf("%s: %.600v", name, err)
 		}
 	}

@@ -43,6 +43,8 @@ func Eventually(t testing.TB, deadline time.Duration, reason string, problem fun
 type Options struct {
 	// CertificateLifetime of node certificates; 90 days where 0.
 	CertificateLifetime time.Duration
+	// KeyringStep of the masters; 30 s where 0.
+	KeyringStep time.Duration
 	// Log shows the nodes' logs in the test's output.
 	Log bool
 }
@@ -113,7 +115,7 @@ func (c *Cluster) Prepare(name string) *Node {
 	}
 	n.Options = node.Options{
 		DataDir: filepath.Join(c.t.TempDir(), "data"), RunDir: run, PodmanSocket: n.Podman.Socket(), PodmanRoot: c.t.TempDir(),
-		GossipPort: c.port, Network: n.host, Level: n.Level, Logger: logger, CertificateLifetime: c.o.CertificateLifetime, Version: "test",
+		GossipPort: c.port, Network: n.host, Level: n.Level, Logger: logger, CertificateLifetime: c.o.CertificateLifetime, KeyringStep: c.o.KeyringStep, Version: "test",
 	}
 	if n.api, err = client.NewHTTP(client.HTTPOptions{Socket: n.Options.Socket()}); err != nil {
 		c.t.Fatal(err)

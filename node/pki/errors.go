@@ -39,6 +39,9 @@ var (
 	ErrBadKey = errors.New("not a valid private key")
 	// ErrWrongKey: a certificate, or an id, that does not belong to the key.
 	ErrWrongKey = errors.New("it does not belong to this key")
+	// ErrNotProven: a request that was not made by the holder of its key on
+	// the connection that it came over.
+	ErrNotProven = errors.New("the sender did not prove that it holds the node's key")
 	// ErrPermissions: a private file that others can read.
 	ErrPermissions = errors.New("the file is open to other users")
 )

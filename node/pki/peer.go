@@ -105,21 +105,3 @@ func PeerID(state tls.ConnectionState) (Peer, error) {
 	}
 	return p, nil
 }
-
-// MasterID says which master is at the other end of a connection that was
-// dialled with ClientTLS or EnrolTLS. Those verify the master themselves, in a
-// hook in which crypto/tls does not record the chain: use it for no other
-// connection.
-func MasterID(state tls.ConnectionState) (Peer, error) {
-	if len(state.PeerCertificates) == 0 {
-		return Peer{}, fmt.Errorf("identify master: %w was shown", ErrNoCertificate)
-	}
-	p, err := CertificatePeer(state.PeerCertificates[0])
-	if err != nil {
-		return Peer{}, fmt.Errorf("identify master: %w", err)
-	}
-	if p.Role != topology.RoleMaster {
-		return Peer{}, fmt.Errorf("identify master: node %s: %w", p.ID, ErrNotAMaster)
-	}
-	return p, nil
-}

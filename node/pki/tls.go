@@ -165,10 +165,8 @@ type Pinned struct {
 	ca atomic.Pointer[x509.Certificate]
 }
 
-// CA is the cluster's CA certificate, nil before a handshake has succeeded.
-func (p *Pinned) CA() *x509.Certificate { return p.ca.Load() }
-
-// CAPEM is CA as a PEM block, nil before a handshake has succeeded.
+// CAPEM is the cluster's CA certificate as a PEM block, nil before a handshake
+// has succeeded.
 func (p *Pinned) CAPEM() []byte {
 	ca := p.ca.Load()
 	if ca == nil {

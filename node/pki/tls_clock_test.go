@@ -37,7 +37,7 @@ func TestBoardsWithWrongClocks(t *testing.T) {
 			}
 			_, err = dial(t, address, config)
 			expectTimes(t, "with a token", err, c.asNewby, clock)
-			if c.asNewby != nil && pinned.CA() != nil {
+			if c.asNewby != nil && pinned.CAPEM() != nil {
 				t.Error("a CA was handed over")
 			}
 			_, err = dial(t, address, clientTLS(t, ClientOptions{CA: ca.Certificate(), Clock: clock}))
@@ -81,7 +81,7 @@ func TestHotSwapOfAServersCertificate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := MasterID(state)
+		p, err := CertificatePeer(state.PeerCertificates[0])
 		if err != nil {
 			t.Fatal(err)
 		}

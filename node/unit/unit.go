@@ -23,9 +23,6 @@ const DefaultProgram = "/usr/local/bin/piccolo"
 //go:embed piccolo.service
 var service []byte
 
-// Service returns the text of piccolo.service.
-func Service() []byte { return bytes.Clone(service) }
-
 // Booted reports whether systemd is the machine's init, as sd_booted(3) does.
 func Booted() bool { return util.IsRunningSystemd() }
 

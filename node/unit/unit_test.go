@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -75,7 +76,7 @@ func TestInstallTwiceChangesNothing(t *testing.T) {
 	if want := []string{"enable piccolo.service", "reload", "enable piccolo.service", "reload"}; !slices.Equal(f.did, want) {
 		t.Errorf("%q", f.did)
 	}
-	if text, err := os.ReadFile(path); err != nil || string(text) != string(Service()) {
+	if text, err := os.ReadFile(path); err != nil || !bytes.Equal(text, service) {
 		t.Errorf("%v: %s", err, text)
 	}
 }

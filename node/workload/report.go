@@ -186,8 +186,11 @@ type Registration struct {
 	Role     topology.Role `json:"role"`
 	// Token is the join token; empty for a node that comes back with the key
 	// that the cluster knows.
-	Token      string             `json:"-"`
-	CSR        []byte             `json:"csr"`
+	Token string `json:"-"`
+	CSR   []byte `json:"csr"`
+	// Proof that the sender holds the key of CSR, bound to the connection; a
+	// node that the cluster knows is let in by it. See pki.Identity.Prove.
+	Proof      []byte             `json:"-"`
 	Resources  topology.Resources `json:"resources"`
 	Platform   topology.Platform  `json:"platform"`
 	Labels     map[string]string  `json:"labels"`

@@ -178,10 +178,3 @@ func FuzzParseStat(f *testing.F) {
 	f.Add("42 (x")
 	f.Fuzz(func(t *testing.T, text string) { _, _ = parseStat(text) })
 }
-
-func TestRedact(t *testing.T) {
-	got := redact([]string{"exec", "board1", "--token", "pic1.secret"})
-	if strings.Contains(got, "secret") || !strings.Contains(got, "--token") {
-		t.Errorf("redact: %q", got)
-	}
-}

@@ -20,6 +20,7 @@ import (
 	"piccolo.io/piccolo/node/api/client"
 	"piccolo.io/piccolo/node/auth"
 	"piccolo.io/piccolo/node/pki"
+	"piccolo.io/piccolo/scripts/lab"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -30,7 +31,7 @@ const masterAddress = "10.77.0.11"
 // master.
 type cluster struct {
 	s      *session
-	lab    lab
+	lab    lab.Script
 	size   int
 	boards []*board
 	cables *cables
@@ -40,12 +41,16 @@ type cluster struct {
 }
 
 func newCluster(ctx context.Context, s *session, size int) (*cluster, error) {
-	c := &cluster{s: s, size: size, lab: lab{script: s.o.lab, name: labName(), binary: s.o.binary}}
-	return c, c.lab.endOrphans(ctx)
+	c := &cluster{s: s, size: size, lab: s.o.lab.Own(labOwner, int64(size))}
+	c.lab.Binary = s.o.binary
+	return c, c.lab.EndOrphans(ctx, labOwner)
 }
 
-// labName is this process's own, and tells endOrphans whose it was.
-func labName() string { return "bench-" + strconv.Itoa(os.Getpid()) }
+// labOwner is whose labs those of this program are.
+const labOwner = "bench"
+
+// switchNamespace is the network namespace in which the cables end.
+func (c *cluster) switchNamespace() string { return "pl-" + c.lab.Name + "-sw" }
 
 func (c *cluster) master() *board { return c.boards[0] }
 func (c *cluster) subs() []*board { return c.boards[1:] }
@@ -56,11 +61,11 @@ func (c *cluster) sub(turn int) *board { return c.subs()[turn%len(c.subs())] }
 // start boots the boards and makes a cluster of them, with containers on
 // each.
 func (c *cluster) start(ctx context.Context) error {
-	if _, err := c.lab.run(ctx, "up", strconv.Itoa(c.size)); err != nil {
+	if _, err := c.lab.Run(ctx, nil, "up", strconv.Itoa(c.size)); err != nil {
 		return err
 	}
 	var err error
-	if c.cables, err = c.lab.cables(ctx); err != nil {
+	if c.cables, err = openCables(c.switchNamespace()); err != nil {
 		return err
 	}
 	for i := range c.size {
@@ -88,14 +93,14 @@ func (c *cluster) start(ctx context.Context) error {
 
 func (c *cluster) board(ctx context.Context, name string) (*board, error) {
 	b := &board{name: name}
-	text, err := c.lab.run(ctx, "init-pid", name)
+	text, err := c.lab.Run(ctx, nil, "init-pid", name)
 	if err != nil {
 		return nil, err
 	}
 	if b.init, err = strconv.Atoi(strings.TrimSpace(text)); err != nil {
 		return nil, fmt.Errorf("init of %s: %w", name, err)
 	}
-	if text, err = c.lab.run(ctx, "disk", name); err != nil {
+	if text, err = c.lab.Run(ctx, nil, "disk", name); err != nil {
 		return nil, err
 	}
 	if _, err := fmt.Sscanf(text, "device /dev/%s", &b.disk); err != nil {
@@ -128,7 +133,7 @@ func (c *cluster) initMaster(ctx context.Context) error {
 
 // spawn starts a piccolo command as a daemon on the board.
 func (c *cluster) spawn(ctx context.Context, b *board, args ...string) error {
-	_, err := c.lab.run(ctx, append([]string{"exec", "-d", b.name, "--", "piccolo"}, args...)...)
+	_, err := c.lab.Run(ctx, nil, append([]string{"exec", "-d", b.name, "--", "piccolo"}, args...)...)
 	return err
 }
 
@@ -154,7 +159,7 @@ func (c *cluster) containers(ctx context.Context) error {
 	g.SetLimit(runtime.NumCPU())
 	for i, b := range c.boards {
 		g.Go(func() error {
-			_, err := c.lab.run(ctx, "containers", b.name, strconv.Itoa(2+(i+1)%2))
+			_, err := c.lab.Run(ctx, nil, "containers", b.name, strconv.Itoa(2+(i+1)%2))
 			return err
 		})
 	}
@@ -198,7 +203,7 @@ func (c *cluster) healthy(ctx context.Context) error {
 
 // withConsole adds the last lines that a board wrote.
 func (c *cluster) withConsole(ctx context.Context, b *board, err error) error {
-	text, _ := c.lab.run(ctx, "console", b.name)
+	text, _ := c.lab.Run(ctx, nil, "console", b.name)
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i, l := range lines {
 		if strings.Contains(l, "pic1.") {
@@ -216,7 +221,7 @@ func (c *cluster) down(ctx context.Context) error {
 	if c.cables != nil {
 		err = c.cables.close()
 	}
-	_, downErr := c.lab.run(ctx, "down")
+	_, downErr := c.lab.Run(ctx, nil, "down")
 	return errors.Join(downErr, err)
 }
 
@@ -237,7 +242,7 @@ func (c *cluster) tls(timeout time.Duration) (*http.Client, error) {
 	}
 	t := &http.Transport{ForceAttemptHTTP2: true, MaxConnsPerHost: 32}
 	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := dialIn(ctx, "/run/netns/pl-"+c.lab.name+"-sw", network, address)
+		raw, err := dialIn(ctx, "/run/netns/"+c.switchNamespace(), network, address)
 		if err != nil {
 			return nil, err
 		}

@@ -143,11 +143,11 @@ func measureLoss(ctx context.Context, s *session, c *cluster) (err error) {
 	defer func() {
 		healCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitLimit)
 		defer cancel()
-		_, healErr := c.lab.run(healCtx, "heal")
+		_, healErr := c.lab.Run(healCtx, nil, "heal")
 		err = errors.Join(err, healErr)
 	}()
 	for _, b := range c.boards {
-		if _, err := c.lab.run(ctx, "loss", b.name, "10"); err != nil {
+		if _, err := c.lab.Run(ctx, nil, "loss", b.name, "10"); err != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (c *cluster) leave(ctx context.Context, w *watcher, b *board) error {
 		return err
 	}
 	gone := w.expect(func(e event) bool { return e.node == nil && e.container == nil && e.key == n.Value.ID })
-	if _, err := c.lab.run(ctx, "exec", b.name, "--", "piccolo", "leave", "--yes"); err != nil {
+	if _, err := c.lab.Run(ctx, nil, "exec", b.name, "--", "piccolo", "leave", "--yes"); err != nil {
 		return err
 	}
 	if _, err := w.await(ctx, gone, b.name+" leaves"); err != nil {
@@ -206,7 +206,7 @@ func (c *cluster) leave(ctx context.Context, w *watcher, b *board) error {
 	if _, err := os.Stat(b.path("/var/lib/piccolo/node.json")); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	_, err = c.lab.run(ctx, "exec", b.name, "--", "piccolo", "reset", "--yes")
+	_, err = c.lab.Run(ctx, nil, "exec", b.name, "--", "piccolo", "reset", "--yes")
 	return err
 }
 

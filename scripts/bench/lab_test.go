@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -15,14 +16,7 @@ import (
 // TestBench runs every group once in the smallest cluster, so that the
 // program does not rot. What it measures here is not looked at.
 func TestBench(t *testing.T) {
-	root, err := projectRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := os.Getenv("PICCOLO_BIN")
-	if binary == "" {
-		binary = filepath.Join(root, "bin/piccolo")
-	}
+	binary := cmp.Or(os.Getenv("PICCOLO_BIN"), "../../bin/piccolo")
 	file, page := filepath.Join(t.TempDir(), "bench.json"), filepath.Join(t.TempDir(), "page.md")
 	if err := os.WriteFile(page, []byte(beginMark+"\n"+endMark+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -46,7 +40,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("the table lacks the join, or shows a token:\n%s", text)
 		}
 	}
-	left, err := filepath.Glob("/run/netns/pl-" + labName() + "-*")
+	left, err := filepath.Glob("/run/netns/pl-" + o.lab.Own(labOwner, 2).Name + "-*")
 	if err != nil || len(left) > 0 {
 		t.Errorf("left of the lab: %v, %v", left, err)
 	}

@@ -14,13 +14,15 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"piccolo.io/piccolo/scripts/lab"
 )
 
 // options are what the flags say.
 type options struct {
 	binary, json, markdown string
 	// lab is the script that makes boards.
-	lab string
+	lab lab.Script
 	// only holds the groups to run, nodes the sizes of the clusters.
 	only  []string
 	nodes []int
@@ -123,23 +125,8 @@ func (o *options) finish(only, nodes string) error {
 	if _, err := os.Stat(o.binary); err != nil {
 		return fmt.Errorf("-binary: %w (run make build)", err)
 	}
-	root, err := projectRoot()
-	o.lab = filepath.Join(root, "scripts/lab/lab")
+	o.lab, err = lab.Find()
 	return err
-}
-
-// projectRoot is the directory above this one that holds the lab.
-func projectRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "scripts/lab/lab")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", errors.New("no directory above this one has scripts/lab/lab: run bench inside the project")
 }
 
 // run measures and writes. What was measured is written also when the rest

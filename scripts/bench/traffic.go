@@ -51,10 +51,9 @@ func fetch(ctx context.Context, web *http.Client, url, token string) (int, error
 
 // attached asks a board's daemon, once, whether it is attached to a master.
 func attached(ctx context.Context, b *board) error {
-	web := unixClient(b.path("/run/piccolo/piccolo.sock"), time.Second)
-	defer web.CloseIdleConnections()
-	_, err := answers(ctx, web, "http://piccolo/readyz")
-	return err
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return b.api.Ready(ctx)
 }
 
 // unixClient talks HTTP over a unix socket.

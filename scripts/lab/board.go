@@ -30,7 +30,7 @@ func (b *Board) Do(command ...string) Output { b.lab.t.Helper(); return b.DoWith
 // DoWith is Do with a text on the command's standard input.
 func (b *Board) DoWith(stdin string, command ...string) Output {
 	b.lab.t.Helper()
-	o, err := b.lab.run(b.lab.t.Context(), strings.NewReader(stdin), append([]string{"exec", b.Name, "--"}, command...)...)
+	o, err := b.lab.Output(b.lab.t.Context(), strings.NewReader(stdin), append([]string{"exec", b.Name, "--"}, command...)...)
 	if err != nil {
 		b.lab.t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func (b *Board) InitPID() int {
 // Address is the board's present IP address.
 func (b *Board) Address() string {
 	b.lab.t.Helper()
-	address, err := os.ReadFile(filepath.Join(b.lab.dir, "boards", b.Name, "address"))
+	address, err := os.ReadFile(filepath.Join(b.lab.Dir(), "boards", b.Name, "address"))
 	if err != nil {
 		b.lab.t.Fatalf("address of %s: %v", b.Name, err)
 	}

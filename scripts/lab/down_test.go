@@ -38,7 +38,7 @@ func TestDownLeavesNothing(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Errorf("kill the init %d: %v", pid, err)
 			}
-			if err := os.RemoveAll(filepath.Join(l.dir, "boards", "board2")); err != nil {
+			if err := os.RemoveAll(filepath.Join(l.Dir(), "boards", "board2")); err != nil {
 				t.Error(err)
 			}
 		}},
@@ -64,7 +64,7 @@ func TestDownLeavesNothing(t *testing.T) {
 // and files.
 func leftovers(t *testing.T, l *Lab) []string {
 	t.Helper()
-	name := filepath.Base(l.dir)
+	name := l.Name
 	var left []string
 	grep := func(kind, text, part string) {
 		for line := range strings.Lines(text) {
@@ -82,7 +82,7 @@ func leftovers(t *testing.T, l *Lab) []string {
 	if err != nil {
 		t.Fatalf("list loop devices: %v", err)
 	}
-	grep("loop", string(loops), l.dir+"/")
+	grep("loop", string(loops), l.Dir()+"/")
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
@@ -96,8 +96,8 @@ func leftovers(t *testing.T, l *Lab) []string {
 		return nil // another lab's groups may vanish under the walk
 	})
 	left = append(left, processes(t, name)...)
-	if _, err := os.Stat(l.dir); err == nil {
-		left = append(left, "directory "+l.dir)
+	if _, err := os.Stat(l.Dir()); err == nil {
+		left = append(left, "directory "+l.Dir())
 	}
 	return left
 }

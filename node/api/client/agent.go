@@ -34,7 +34,7 @@ const (
 
 // Agent is one connection of a node to one master.
 type Agent struct {
-	tcp  net.Conn
+	tls  *tls.Conn
 	conn *grpc.ClientConn
 	rpc  piccolov1.NodeAgentServiceClient
 	// Own is the address of this machine that the connection was made from.
@@ -77,18 +77,25 @@ func DialAgent(ctx context.Context, address string, config *tls.Config) (*Agent,
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to %s: %w", address, err), conn.Close())
 	}
-	return &Agent{tcp: conn, conn: g, rpc: piccolov1.NewNodeAgentServiceClient(g), Own: own, Master: conn.ConnectionState().PeerCertificates[0]}, nil
+	return &Agent{tls: conn, conn: g, rpc: piccolov1.NewNodeAgentServiceClient(g), Own: own, Master: conn.ConnectionState().PeerCertificates[0]}, nil
 }
 
 // Close ends the connection and every call on it.
 func (a *Agent) Close() error {
 	err := a.conn.Close()
-	_ = a.tcp.Close() // gRPC has closed it already, unless it never made a call
+	_ = a.tls.Close() // gRPC has closed it already, unless it never made a call
 	return err
 }
 
-// Register asks to join, or to come back.
-func (a *Agent) Register(ctx context.Context, r workload.Registration) (workload.Admission, error) {
+// Register asks to join, or to come back, as the holder of the identity: it
+// adds the request for a certificate and the proof of the key.
+func (a *Agent) Register(ctx context.Context, identity *pki.Identity, r workload.Registration) (_ workload.Admission, err error) {
+	if r.CSR, err = identity.CSR(); err != nil {
+		return workload.Admission{}, err
+	}
+	if r.Proof, err = identity.Prove(a.tls.ConnectionState()); err != nil {
+		return workload.Admission{}, err
+	}
 	x, err := a.rpc.RegisterNode(ctx, piccolov1.FromRegistration(r))
 	if err != nil {
 		return workload.Admission{}, fromStatus(err)

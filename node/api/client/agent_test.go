@@ -31,6 +31,13 @@ func dialAgent(t testing.TB, m *rpctest.Master) (*client.Agent, string) {
 	return a, strings.TrimPrefix(m.Cluster.Sub.Current().Subject.CommonName, "node:")
 }
 
+func newKey(t testing.TB) *pki.Identity {
+	t.Helper()
+	identity, err := pki.CreateKey(t.TempDir())
+	must(t, err)
+	return identity
+}
+
 func limited(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -43,7 +50,8 @@ func TestAgentCalls(t *testing.T) {
 	if a.Own != "127.0.0.1" || a.Master.Subject.CommonName != m.Cluster.Master.Current().Subject.CommonName {
 		t.Errorf("connected from %s to %s", a.Own, a.Master.Subject.CommonName)
 	}
-	admission, err := a.Register(limited(t), workload.Registration{NodeID: "n-new", Name: "new", Token: "pic1.x", CSR: []byte("csr"), Time: resttest.At()})
+	identity := newKey(t)
+	admission, err := a.Register(limited(t), identity, workload.Registration{NodeID: "n-new", Name: "new", Token: "pic1.x", Time: resttest.At()})
 	if err != nil || admission.NodeID != "n-new" || admission.Plan.Revision != 1 || len(admission.Keyring.Keys) != 1 {
 		t.Errorf("register: %+v, %v", admission, err)
 	}
@@ -66,6 +74,9 @@ func TestAgentCalls(t *testing.T) {
 	}
 	must(t, a.Leave(limited(t), id))
 	heard := m.Heard()
+	if r := heard[0].(rpctest.Registered); r.Proven != identity.ID() || r.Name != "new" {
+		t.Errorf("%s registered, proven %q", r.Name, r.Proven)
+	}
 	want := []any{beat, report}
 	got := []any{heard[1], heard[2]}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -170,7 +181,7 @@ func TestAgentErrors(t *testing.T) {
 	for name, err := range map[string]error{
 		"heartbeat": err1(a.Heartbeat(limited(t), workload.Heartbeat{Node: id})), "report": a.Report(limited(t), workload.Report{Node: id}),
 		"plan": err1(a.Plan(limited(t), id, 0, "")), "leave": a.Leave(limited(t), id), "renew": err1(a.Renew(limited(t), nil)),
-		"register": err1(a.Register(limited(t), workload.Registration{})),
+		"register": err1(a.Register(limited(t), newKey(t), workload.Registration{})),
 		"attach":   a.Attach(limited(t), workload.Hello{Node: id}, func(workload.Notice) {}, nil),
 	} {
 		if !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "kitchen was removed by admin") {

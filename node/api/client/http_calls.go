@@ -37,12 +37,6 @@ func (c *HTTP) Status(ctx context.Context) (Answer[api.Status], error) {
 	return get[api.Status](ctx, c, "/api/v1/status")
 }
 
-// Version of the server.
-func (c *HTTP) Version(ctx context.Context) (api.Version, error) {
-	a, err := get[api.Version](ctx, c, "/api/v1/version")
-	return a.Value, err
-}
-
 // Nodes lists all nodes by name.
 func (c *HTTP) Nodes(ctx context.Context) (Answer[[]topology.Node], error) {
 	return get[[]topology.Node](ctx, c, nodesPath)
@@ -100,11 +94,6 @@ func (c *HTTP) PutTopology(ctx context.Context, t topology.ClusterTopology) (out
 	return out, err
 }
 
-// Alerts lists the alerts that stand, newest first.
-func (c *HTTP) Alerts(ctx context.Context) (Answer[[]workload.Alert], error) {
-	return get[[]workload.Alert](ctx, c, "/api/v1/alerts")
-}
-
 // Events lists the newest lines of the cluster's log, oldest first: at most
 // limit, or all that are kept for 0.
 func (c *HTTP) Events(ctx context.Context, limit int) (Answer[[]api.Event], error) {
@@ -136,9 +125,12 @@ func (c *HTTP) Leave(ctx context.Context) error {
 	return err
 }
 
-// Ready returns nil when the server is ready to serve, else why not.
+// Ready returns nil when the server is ready to serve, else why not. It asks
+// once: that a server is not ready is an answer too.
 func (c *HTTP) Ready(ctx context.Context) error {
-	_, err := c.Do(ctx, http.MethodGet, "/readyz", nil, nil)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+	defer cancel()
+	_, _, err := c.once(ctx, http.MethodGet, "/readyz", nil, nil)
 	return err
 }
 

@@ -19,7 +19,7 @@ func FromRegistration(r workload.Registration) *NodeRegistrationRequest {
 	x := &NodeRegistrationRequest{
 		NodeId: r.NodeID, Hostname: r.Hostname, IpAddress: r.IP, Role: string(r.Role),
 		Resources:   fromResources(r.Resources),
-		Credentials: &Credentials{Token: r.Token, Csr: r.CSR},
+		Credentials: &Credentials{Token: r.Token, Csr: r.CSR, Proof: r.Proof},
 		Name:        r.Name, Platform: fromPlatform(r.Platform), Labels: r.Labels, Version: r.Version,
 		MachineId: r.MachineID, GossipPort: count(r.GossipPort), ApiPort: count(r.APIPort), Time: fromTime(r.Time),
 	}
@@ -41,7 +41,7 @@ func (x *NodeRegistrationRequest) Registration() (workload.Registration, error) 
 	}
 	r := workload.Registration{
 		NodeID: x.GetNodeId(), Name: x.GetName(), Hostname: x.GetHostname(), IP: x.GetIpAddress(),
-		Role: topology.Role(x.GetRole()), Token: x.GetCredentials().GetToken(), CSR: x.GetCredentials().GetCsr(),
+		Role: topology.Role(x.GetRole()), Token: x.GetCredentials().GetToken(), CSR: x.GetCredentials().GetCsr(), Proof: x.GetCredentials().GetProof(),
 		Resources: x.GetResources().resources(), Platform: x.GetPlatform().platform(), Labels: x.GetLabels(),
 		Version: x.GetVersion(), MachineID: x.GetMachineId(), GossipPort: gossip, APIPort: api, Time: toTime(x.GetTime()),
 	}

@@ -52,7 +52,7 @@ var (
 var registrations = rapid.Custom(func(t *rapid.T) workload.Registration {
 	s := rapid.SliceOfN(text, 7, 7).Draw(t, "texts")
 	r := workload.Registration{
-		NodeID: s[0], Name: s[1], Hostname: s[2], IP: s[3], Role: roles.Draw(t, "role"), Token: s[4], CSR: blob.Draw(t, "csr"),
+		NodeID: s[0], Name: s[1], Hostname: s[2], IP: s[3], Role: roles.Draw(t, "role"), Token: s[4], CSR: blob.Draw(t, "csr"), Proof: blob.Draw(t, "proof"),
 		Resources: resources.Draw(t, "resources"), Platform: platforms.Draw(t, "platform"), Labels: labels.Draw(t, "labels"),
 		Version: s[5], MachineID: s[6], GossipPort: ports.Draw(t, "gossip"), APIPort: ports.Draw(t, "api"), Time: times.Draw(t, "time"),
 	}

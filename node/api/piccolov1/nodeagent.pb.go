@@ -244,9 +244,12 @@ func (x *ResourceInfo) GetDisk() uint32 {
 }
 
 type Credentials struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // join token; empty for a node that comes back
-	Csr           []byte                 `protobuf:"bytes,2,opt,name=csr,proto3" json:"csr,omitempty"`     // DER, signed by the node's own key
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // join token; empty for a node that comes back
+	Csr   []byte                 `protobuf:"bytes,2,opt,name=csr,proto3" json:"csr,omitempty"`     // DER, signed by the node's own key
+	// proof, for a node that comes back: the key's signature over what binds
+	// this TLS connection (tls-exporter of RFC 9266).
+	Proof         []byte `protobuf:"bytes,16,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +294,13 @@ func (x *Credentials) GetToken() string {
 func (x *Credentials) GetCsr() []byte {
 	if x != nil {
 		return x.Csr
+	}
+	return nil
+}
+
+func (x *Credentials) GetProof() []byte {
+	if x != nil {
+		return x.Proof
 	}
 	return nil
 }
@@ -2495,10 +2505,11 @@ const file_node_api_piccolov1_nodeagent_proto_rawDesc = "" +
 	"\fResourceInfo\x12\x10\n" +
 	"\x03cpu\x18\x01 \x01(\rR\x03cpu\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\rR\x06memory\x12\x12\n" +
-	"\x04disk\x18\x03 \x01(\rR\x04disk\"5\n" +
+	"\x04disk\x18\x03 \x01(\rR\x04disk\"K\n" +
 	"\vCredentials\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
-	"\x03csr\x18\x02 \x01(\fR\x03csr\"v\n" +
+	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x14\n" +
+	"\x05proof\x18\x10 \x01(\fR\x05proof\"v\n" +
 	"\bPlatform\x12\x0e\n" +
 	"\x02os\x18\x01 \x01(\tR\x02os\x12\x12\n" +
 	"\x04arch\x18\x02 \x01(\tR\x04arch\x12\x18\n" +

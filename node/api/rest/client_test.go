@@ -15,6 +15,7 @@ import (
 	"piccolo.io/piccolo/node/api/rest"
 	"piccolo.io/piccolo/node/api/rest/resttest"
 	"piccolo.io/piccolo/node/pki"
+	"piccolo.io/piccolo/node/runtest"
 )
 
 // patience is how long a test waits for what must come.
@@ -174,20 +175,8 @@ func until(t testing.TB, ch <-chan message, typ string) message {
 	}
 }
 
-// eventually waits until ok returns "", and fails with what it said last.
-func eventually(t testing.TB, ok func() string) {
+// eventually waits until problem is empty, and fails with what it was last.
+func eventually(t testing.TB, problem func() string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		why := ok()
-		if why == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(why)
-		}
-		<-tick.C
-	}
+	runtest.Eventually(t, "the server", problem)
 }

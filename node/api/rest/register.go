@@ -31,7 +31,7 @@ func (h *Handler) register(c call) error {
 	if err != nil {
 		return api.Invalidf("register: %w", err)
 	}
-	admission, err := h.o.Service.Register(c.Context(), c.principal, registration)
+	admission, err := h.o.Service.Register(c.Context(), c.principal, c.TLS, registration)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -67,17 +68,27 @@ type server struct {
 	service *api.Service
 }
 
-// principal is who holds the key of the client certificate.
-func principal(ctx context.Context) auth.Principal {
+// connection is the TLS connection that carries the call, nil where there is
+// none.
+func connection(ctx context.Context) *tls.ConnectionState {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return auth.Anonymous()
+		return nil
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok {
+		return nil
+	}
+	return &info.State
+}
+
+// principal is who holds the key of the client certificate.
+func principal(ctx context.Context) auth.Principal {
+	conn := connection(ctx)
+	if conn == nil {
 		return auth.Anonymous()
 	}
-	id, err := pki.PeerID(info.State)
+	id, err := pki.PeerID(*conn)
 	if err != nil {
 		return auth.Anonymous()
 	}
@@ -99,7 +110,7 @@ func (s *server) RegisterNode(ctx context.Context, x *piccolov1.NodeRegistration
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.service.Register(ctx, principal(ctx), r)
+	a, err := s.service.Register(ctx, principal(ctx), connection(ctx), r)
 	if err != nil {
 		return nil, err
 	}

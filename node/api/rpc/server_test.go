@@ -131,6 +131,18 @@ func TestWhoMay(t *testing.T) {
 	if r, err := stranger.RegisterNode(bounded(t), &piccolov1.NodeRegistrationRequest{NodeId: "n-new"}); err != nil || r.GetNodeId() != "n-new" {
 		t.Errorf("register as a stranger: %v, %v", r, err)
 	}
+	identity, err := pki.CreateKey(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := identity.CSR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := &piccolov1.NodeRegistrationRequest{NodeId: identity.ID(), Credentials: &piccolov1.Credentials{Csr: csr, Proof: []byte{1}}}
+	if _, err := stranger.RegisterNode(bounded(t), forged); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("register with a forged proof: %v", err)
+	}
 	// A certificate is renewed for the one who asks, nobody else.
 	if r, err := sub.RenewCertificate(bounded(t), &piccolov1.RenewRequest{Csr: []byte("csr")}); err != nil || string(r.GetCertificate()) != "crt of "+self+" for csr" {
 		t.Errorf("renew: %v, %v", r, err)

@@ -216,7 +216,7 @@ func (x self) Leave(context.Context) error {
 
 type enrolment struct{ s *State }
 
-func (enrolment) Register(_ context.Context, r workload.Registration) (workload.Admission, error) {
+func (enrolment) Register(_ context.Context, _ string, r workload.Registration) (workload.Admission, error) {
 	if r.Token != Registration().Token {
 		return workload.Admission{}, auth.ErrUnauthenticated
 	}

@@ -104,12 +104,19 @@ func (m *Master) take(what any) error {
 	return m.fails
 }
 
+// Registered is what Heard tells of a registration.
+type Registered struct {
+	// Proven is the id of the node whose key was proven.
+	Proven string
+	workload.Registration
+}
+
 // Register lets everybody in.
-func (m *Master) Register(_ context.Context, r workload.Registration) (workload.Admission, error) {
+func (m *Master) Register(_ context.Context, proven string, r workload.Registration) (workload.Admission, error) {
 	return workload.Admission{
 		NodeID: r.NodeID, Name: r.Name, Status: topology.StatusInitializing, Certificate: []byte("crt"), CA: []byte("ca"),
 		Keyring: workload.Keyring{Keys: [][]byte{{1}}}, Plan: workload.Plan{Node: r.NodeID, Revision: 1, LogLevel: "info"},
-	}, m.take(r)
+	}, m.take(Registered{proven, r})
 }
 
 // Renew answers with a certificate that is none.
