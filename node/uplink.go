@@ -55,7 +55,6 @@ func (u *uplinks) connect(ctx context.Context, address string) (agent.Uplink, st
 	if err != nil {
 		return nil, "", err
 	}
-	u.current.Store(link)
 	return &uplink{Agent: link, u: u}, link.Own, nil
 }
 
@@ -123,7 +122,10 @@ type uplink struct {
 }
 
 func (l *uplink) Attach(ctx context.Context, h workload.Hello, notice func(workload.Notice), answers <-chan workload.Answer) error {
-	err := l.Agent.Attach(ctx, h, notice, answers)
+	err := l.Agent.Attach(ctx, h, func(n workload.Notice) {
+		l.u.current.Store(l.Agent) // attached: before that, its calls would be a stranger's
+		notice(n)
+	}, answers)
 	if err != nil && strings.Contains(err.Error(), "tls: expired certificate") {
 		l.u.expired.Store(true)
 	}

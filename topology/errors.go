@@ -12,5 +12,9 @@ var ErrRemoved = errors.New("this node was removed from the cluster")
 // identity now.
 var ErrIdentityInUse = errors.New("this identity is in use by another machine")
 
+// ErrTooOften: a node asks for what costs its masters something more often than
+// an honest node needs it. It may ask again later.
+var ErrTooOften = errors.New("too often: try again later")
+
 // ErrClusterFull: the cluster has as many nodes as it may have.
 var ErrClusterFull = errors.New("the cluster is full")

@@ -122,6 +122,10 @@ type Agent struct {
 		report, plan, heartbeat, interval, connect, check chan struct{}
 	}
 
+	// watched: Podman has told what runs, or that it is down; examined: the
+	// checks have run.
+	watched, examined first
+
 	mu         sync.Mutex
 	standing   Standing
 	plan       workload.Plan
@@ -179,6 +183,7 @@ func New(o Options) (*Agent, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{o: o, raised: map[string]time.Time{}, refusals: newRefusals(), figures: newFigures(o.Identity.DataDir, o.Now)}
+	a.watched.done, a.examined.done = make(chan struct{}), make(chan struct{})
 	for _, c := range []*chan struct{}{&a.wake.report, &a.wake.plan, &a.wake.heartbeat, &a.wake.interval, &a.wake.connect, &a.wake.check} {
 		*c = make(chan struct{}, 1)
 	}

@@ -240,6 +240,9 @@ func (s *session) reports(ctx context.Context) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
+	if err := s.a.looked(ctx); err != nil {
+		return err
+	}
 	for {
 		err := s.call(ctx, func(ctx context.Context) error { return s.link.Report(ctx, s.a.report()) })
 		switch {

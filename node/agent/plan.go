@@ -82,7 +82,8 @@ func (a *Agent) take(p workload.Plan) bool {
 		a.o.Logger.Error("plan not obeyed", "revision", p.Revision, "error", err)
 		return false
 	}
-	a.plan, a.standing.ApplyError = p, ""
+	// The masters' word counts, also where they know less than before.
+	a.plan, a.newestPlan, a.standing.ApplyError = p, p.Revision, ""
 	a.refusals.Reset()
 	a.o.Logger.Info("plan obeyed", "revision", p.Revision)
 	trigger(a.wake.interval) // a changed interval counts from now on

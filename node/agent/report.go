@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"reflect"
+	"sync"
 	"time"
 
 	"piccolo.io/piccolo/node/workload"
@@ -28,6 +29,32 @@ func (a *Agent) report() workload.Report {
 		Version: a.o.Identity.Version, PodmanVersion: a.podmanVer,
 	}
 }
+
+// looked waits until Podman and the board have been looked at for the first
+// time, so that no report says less than the node can know; a check that hangs
+// holds it up for at most callTimeout.
+func (a *Agent) looked(ctx context.Context) error {
+	patience := time.NewTimer(callTimeout)
+	defer patience.Stop()
+	for _, first := range []*first{&a.watched, &a.examined} {
+		select {
+		case <-first.done:
+		case <-patience.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// first is closed once something has happened for the first time.
+type first struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func (f *first) mark() { f.once.Do(func() { close(f.done) }) }
 
 // podmanChanged takes a new picture of the board's containers.
 func (a *Agent) podmanChanged(s podman.Snapshot) {
@@ -58,6 +85,7 @@ func (a *Agent) podmanChanged(s podman.Snapshot) {
 	if toggled {
 		trigger(a.wake.check) // its finding should follow at once
 	}
+	a.watched.mark()
 	trigger(a.wake.report)
 	a.o.OnContainers(containers)
 }
@@ -101,6 +129,7 @@ func (a *Agent) checked(report readiness.Report) {
 		a.findings = findings
 	}
 	a.mu.Unlock()
+	a.examined.mark()
 	if changed {
 		trigger(a.wake.report)
 	}

@@ -147,6 +147,7 @@ func kindOf(err error) Kind {
 	}{
 		{topology.ErrIdentityInUse, KindConflict},
 		{topology.ErrClusterFull, KindConflict},
+		{topology.ErrTooOften, KindTooMany},
 		{topology.ErrTransition, KindConflict},
 		{topology.ErrInvalid, KindInvalid},
 		{topology.ErrRemoved, KindDenied},

@@ -22,6 +22,13 @@ func alertID(kind, node string) string {
 // raises it and each sign of life clears it.
 const degradedLink = "DegradedLink"
 
+const (
+	identityInUse = "IdentityInUse"
+	// identityAlertKept is how long the refusal of a second holder of an
+	// identity is shown at least; the node's next attach after that clears it.
+	identityAlertKept = 24 * time.Hour
+)
+
 // mayWrite reports whether the alerts of a node may change now. One that may
 // not is left as it is: what raises and clears alerts comes again.
 func (m *Master) mayWrite(node string) bool {

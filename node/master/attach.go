@@ -23,16 +23,23 @@ func (m *Master) Attach(ctx context.Context, connection string, h workload.Hello
 	if err := m.admitInTime(ctx, connection, h); err != nil {
 		return err
 	}
-	if err := m.validApplied(h.Node, h.AppliedRevision); err != nil {
+	var err error
+	if h.AppliedRevision, err = m.knownRevision(h.Node, h.AppliedRevision); err != nil {
 		return fmt.Errorf("attach node: %w", err)
 	}
 	var late sync.WaitGroup
 	defer late.Wait()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	s := newSession(h, connection, end)
+	s := newSession(h, connection, end, m)
 	m.sessions.put(s)
 	defer m.detach(s)
+	// send may hang on a peer that takes nothing.
+	defer context.AfterFunc(ctx, func() { m.detach(s) })()
+	// Whoever removed the node since it was admitted did not see this session.
+	if _, err := m.member(ctx, h.Node); err != nil {
+		return err
+	}
 	late.Go(func() { m.lateReports(ctx, s) })
 	go func() { // ends with the connection: receive fails then
 		for {
@@ -47,22 +54,25 @@ func (m *Master) Attach(ctx context.Context, connection string, h workload.Hello
 	if err := m.attached(ctx, h); err != nil {
 		return err
 	}
-	view := m.view()
-	s.post(workload.Notice{View: &view})
-	keys := m.keyring()
-	s.post(workload.Notice{Keyring: &keys})
+	s.tellView()
+	s.tellKeyring()
 	if p, ok := m.plans.get(h.Node); ok && p.Revision > h.AppliedRevision {
 		s.post(workload.Notice{PlanRevision: p.Revision})
 	}
 	for {
 		select {
 		case <-s.wake:
-			for _, n := range s.take() {
-				if err := send(n); err != nil {
-					return err
-				}
-			}
 		case <-ctx.Done():
+		}
+		for _, n := range s.take() {
+			if ctx.Err() != nil {
+				break
+			}
+			if err := send(n); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
@@ -81,7 +91,7 @@ func (m *Master) admitInTime(ctx context.Context, connection string, h workload.
 			return nil
 		}
 		if wait > attachMaxLag {
-			return fmt.Errorf("attach node %s: %w: it attaches too often", n.Name, topology.ErrTransition)
+			return fmt.Errorf("attach node %s: %w", n.Name, topology.ErrTooOften)
 		}
 		select {
 		case <-time.After(wait):
@@ -116,7 +126,7 @@ func (m *Master) admit(ctx context.Context, connection string, h workload.Hello)
 
 func (m *Master) refuseIdentity(ctx context.Context, n topology.Node, from string) error {
 	m.raise(ctx, workload.Alert{
-		Kind: "IdentityInUse", Node: n.ID, Severity: workload.SeverityError,
+		Kind: identityInUse, Node: n.ID, Severity: workload.SeverityError,
 		Message: fmt.Sprintf("a second machine at %s uses the identity of node %s and was refused", from, n.Name),
 		Hint:    "if the board was copied or replaced: `piccolo reset` on the wrong one; if the identity was stolen: `piccolo node rm " + n.Name + "` and join the board anew",
 	})
@@ -151,7 +161,7 @@ func (m *Master) NextPlan(ctx context.Context, connection, id string, applied in
 	if err != nil {
 		return nil, err
 	}
-	if err := m.validApplied(id, applied); err != nil {
+	if applied, err = m.knownRevision(id, applied); err != nil {
 		return nil, fmt.Errorf("fetch plan of node %s: %w", n.Name, err)
 	}
 	return m.Plan(ctx, id, applied, tidy(applyError, maxMessage))
@@ -168,6 +178,9 @@ func (m *Master) member(ctx context.Context, id string) (topology.Node, error) {
 			return r.Value, fmt.Errorf("%w: %s is being removed", topology.ErrRemoved, r.Value.Name)
 		}
 		return r.Value, nil
+	}
+	if _, err := m.nodes.collection.Get(ctx, id); errors.Is(err, store.ErrUnreadable) {
+		return topology.Node{}, fmt.Errorf("find out whether node %s belongs here: %w", clip(id), err)
 	}
 	r, err := m.revoked.Get(ctx, id)
 	switch {
@@ -192,6 +205,9 @@ func (m *Master) attached(ctx context.Context, h workload.Hello) error {
 		}
 	}
 	m.live.edit(h.Node, func(f *figures) { f.applied = h.AppliedRevision })
+	if a, ok := m.alerts.get(alertID(identityInUse, h.Node)); ok && m.o.Now().Sub(a.Value.RaisedAt) > identityAlertKept {
+		m.clear(ctx, a.Key)
+	}
 	if err := m.renewLease(ctx, h.Node); err != nil {
 		return err
 	}

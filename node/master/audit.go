@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -160,7 +161,7 @@ func (a *auditLog) drain(ctx context.Context) {
 // list finds out what is kept.
 func (a *auditLog) list(ctx context.Context) error {
 	rows, _, err := a.entries.List(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrUnreadable) {
 		return err
 	}
 	a.keys = nil

@@ -25,8 +25,11 @@ type attachment struct {
 // leaseTTL is how long a node may be silent: three heartbeats and a second
 // for the way.
 func (m *Master) leaseTTL() time.Duration {
-	c, _ := m.cluster.get(clusterKey)
-	return topology.MissedHeartbeats*time.Duration(c.Value.Config.HeartbeatInterval) + time.Second
+	config := topology.DefaultConfig()
+	if c, ok := m.cluster.get(clusterKey); ok {
+		config = c.Value.Config
+	}
+	return topology.MissedHeartbeats*time.Duration(config.HeartbeatInterval) + time.Second
 }
 
 // renewLease keeps the node's lease alive, or grants one where there is none
@@ -59,7 +62,7 @@ func (m *Master) Heartbeat(ctx context.Context, connection string, h workload.He
 		return workload.HeartbeatReply{}, err
 	}
 	if h, err = tidyHeartbeat(h); err == nil {
-		err = m.validApplied(h.Node, h.AppliedRevision)
+		h.AppliedRevision, err = m.knownRevision(h.Node, h.AppliedRevision)
 	}
 	if err != nil {
 		return workload.HeartbeatReply{}, fmt.Errorf("heartbeat of node %s: %w", n.Name, err)
@@ -76,9 +79,16 @@ func (m *Master) Heartbeat(ctx context.Context, connection string, h workload.He
 	return workload.HeartbeatReply{PlanRevision: p.Revision, MasterTime: m.o.Now()}, nil
 }
 
-// returned clears what a sign of life disproves.
+// returned clears what a sign of life disproves. A node that is lost and back
+// all the time stays lost until its pace allows another change.
 func (m *Master) returned(ctx context.Context, id string) error {
-	if err := m.setReasons(ctx, id, nil, topology.Reasons{topology.ReasonUnreachable, topology.ReasonHeartbeatMissed}); err != nil {
+	lost := topology.Reasons{topology.ReasonUnreachable, topology.ReasonHeartbeatMissed}
+	if r, ok := m.nodes.get(id); ok && len(r.Value.Reasons.Without(lost...)) < len(r.Value.Reasons) {
+		if m.live.paces.of(id).returns.take(time.Now(), 1) > 0 {
+			return nil
+		}
+	}
+	if err := m.setReasons(ctx, id, nil, lost); err != nil {
 		return err
 	}
 	m.clear(ctx, alertID(degradedLink, id))
@@ -122,6 +132,9 @@ func (m *Master) Report(ctx context.Context, connection string, r workload.Repor
 	}
 	if r, err = tidyReport(r); err != nil {
 		return fmt.Errorf("report of node %s: %w", n.Name, err)
+	}
+	if old, ok := m.reports.get(r.Node); ok && !r.Complete && len(r.Containers) == 0 {
+		r.Containers = old.Value.Containers // what was known last, before Podman and the agent were down
 	}
 	content, err := reportContent(r)
 	if err != nil {
@@ -220,15 +233,12 @@ func (m *Master) keepReport(ctx context.Context, r workload.Report) error {
 	}
 	content := r
 	content.Sequence, content.At = 0, time.Time{}
-	revision, written, err := m.reports.collection.Put(ctx, r.Node, content)
+	_, written, err := putOfNode(ctx, m, m.reports, r.Node, content)
 	if err != nil {
 		return fmt.Errorf("keep report of node %s: %w", n.Name, err)
 	}
 	if written {
 		m.live.written.Add(1)
-		if err := m.reports.wait(ctx, revision); err != nil {
-			return err
-		}
 	}
 	m.live.edit(r.Node, func(f *figures) { f.reported = true })
 	if n.Resources != r.Resources || n.Platform != r.Platform {
@@ -246,10 +256,8 @@ func (m *Master) keepReport(ctx context.Context, r workload.Report) error {
 			gone = append(gone, reason)
 		}
 	}
-	if n.Status != topology.StatusInitializing {
-		if err := m.setReasons(ctx, r.Node, r.Conditions, gone); err != nil {
-			return err
-		}
+	if err := m.setReasons(ctx, r.Node, r.Conditions, gone); err != nil { // of an Initializing node settle takes them
+		return err
 	}
 	return m.settle(ctx, r.Node)
 }

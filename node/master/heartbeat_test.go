@@ -145,7 +145,7 @@ func TestReportedAlertsAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the watchers' alert", func() string {
-			v, ok := c.watchers.value("alert/hot-" + b.id)
+			v, ok := c.watchers.value("alert/" + b.id + "/Hot")
 			if a, alert := v.(workload.Alert); !ok || alert != (len(alerts) > 0) || alert && a.NodeName != "kitchen" {
 				return fmt.Sprint(v)
 			}

@@ -68,10 +68,9 @@ func (m *Master) keyring() workload.Keyring {
 
 // keyringChanged tells the new keys to every node that still belongs here.
 func (m *Master) keyringChanged(_ string, _, _ *meshKeyring) {
-	keys := m.keyring()
 	for _, s := range m.sessions.all() {
 		if n, ok := m.nodes.get(s.hello.Node); ok && n.Value.Status != topology.StatusTerminating {
-			s.post(workload.Notice{Keyring: &keys})
+			s.tellKeyring()
 		}
 	}
 	trigger(m.rotate)

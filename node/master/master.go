@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -67,10 +68,12 @@ type Master struct {
 	users    *store.Collection[auth.APIRecord]
 	revoked  *store.Collection[revocation]
 
-	audit    *auditLog
-	live     *liveFigures
-	sessions *sessions
-	monitor  *monitor
+	audit *auditLog
+	live  *liveFigures
+	// publishing is held from reading what is told to telling it.
+	publishing sync.Mutex
+	sessions   *sessions
+	monitor    *monitor
 	// replan asks the planner to look at all plans again.
 	replan chan struct{}
 	// rotate asks for another look at the gossip keys.
@@ -190,7 +193,7 @@ func trigger(c chan struct{}) {
 }
 
 func (m *Master) clusterChanged(string, *topology.ClusterTopology, *topology.ClusterTopology) {
-	m.o.Publisher.Publish("topology", "cluster", m.Topology())
+	m.publishTopology()
 	trigger(m.replan)
 	trigger(m.announce)
 }
@@ -198,11 +201,12 @@ func (m *Master) clusterChanged(string, *topology.ClusterTopology, *topology.Clu
 func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 	trigger(m.replan)
 	trigger(m.announce)
-	defer func() { m.o.Publisher.Publish("topology", "cluster", m.Topology()) }()
+	defer m.publishTopology()
 	if new == nil {
-		m.o.Publisher.Publish("node", id, nil)
+		m.publishNode(id)
 		m.o.Publisher.Log("NodeRemoved", old.Name, "removed from the cluster")
 		m.live.forget(id)
+		m.monitor.forget(id)
 		if s := m.sessions.get(id); s != nil {
 			s.end(topology.ErrRemoved)
 		}
@@ -219,14 +223,25 @@ func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 	m.monitor.statusChanged(*new)
 }
 
+func (m *Master) publishTopology() {
+	m.publishing.Lock()
+	defer m.publishing.Unlock()
+	m.o.Publisher.Publish("topology", "cluster", m.Topology())
+}
+
 // publishNode tells the watchers a node as it is now.
 func (m *Master) publishNode(id string) {
+	m.publishing.Lock() // the last one to tell has read last
+	defer m.publishing.Unlock()
 	if r, ok := m.nodes.get(id); ok {
 		m.o.Publisher.Publish("node", id, m.withLive(r.Value))
+	} else {
+		m.o.Publisher.Publish("node", id, nil)
 	}
 }
 
 func (m *Master) planChanged(id string, _, _ *workload.Plan) {
+	trigger(m.replan) // whoever wrote it may have read an older record
 	m.publishNode(id)
 	if r, ok := m.plans.get(id); ok {
 		m.sessions.notify(id, workload.Notice{PlanRevision: r.Revision})

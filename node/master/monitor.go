@@ -239,6 +239,9 @@ func (mo *monitor) leaseExpired(ctx context.Context, n topology.Node) {
 		return
 	}
 	mo.mark(ctx, n, topology.ReasonHeartbeatMissed, renewed)
+	if renewed() { // its heartbeat came while that was being written
+		mo.warn(n, "take its return", mo.m.returned(ctx, n.ID))
+	}
 }
 
 // mark adds a reason to a node and does not give up while the store takes
@@ -278,6 +281,16 @@ func (mo *monitor) statusChanged(n topology.Node) {
 	}
 	if limit, limited := limits[n.Status]; limited {
 		mo.timers[n.ID] = stateTimer{mo.after(limit, n.ID), n.Status}
+	}
+}
+
+// forget stops the timer of a node that is gone.
+func (mo *monitor) forget(id string) {
+	mo.mu.Lock()
+	defer mo.mu.Unlock()
+	if t, ok := mo.timers[id]; ok {
+		t.Stop()
+		delete(mo.timers, id)
 	}
 }
 
@@ -332,7 +345,9 @@ func (mo *monitor) expire(ctx context.Context, id string) {
 	mo.warn(n, "end its time as "+string(n.Status), err)
 	mo.mu.Lock()
 	defer mo.mu.Unlock()
-	mo.timers[id] = stateTimer{mo.after(expireAgain, id), n.Status}
+	if t, ok := mo.timers[id]; ok && t.status == n.Status {
+		mo.timers[id] = stateTimer{mo.after(expireAgain, id), n.Status}
+	}
 }
 
 func (mo *monitor) warn(n topology.Node, what string, err error) {

@@ -111,7 +111,14 @@ func (m *Master) settle(ctx context.Context, id string) error {
 		}
 		return m.transition(n, topology.SignalConfigured, nil)
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	// A report that came meanwhile found the node Initializing.
+	if report, ok := m.reports.get(id); ok {
+		return m.setReasons(ctx, id, report.Value.Conditions, nil)
+	}
+	return nil
 }
 
 // EditNode changes the labels or the log level of a node.
@@ -201,6 +208,16 @@ func (m *Master) expel(ctx context.Context, id string, signal topology.Signal, b
 // release removes everything that the cluster keeps of a Terminating node,
 // but for its revocation.
 func (m *Master) release(ctx context.Context, id string) error {
+	for try := 1; ; try++ {
+		err := m.releaseOnce(ctx, id)
+		// An alert or a report may come or go meanwhile.
+		if try == terminateTries || !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+}
+
+func (m *Master) releaseOnce(ctx context.Context, id string) error {
 	r, err := m.nodes.collection.Get(ctx, id)
 	if err != nil {
 		if errors.Is(err, store.ErrNotFound) {
@@ -259,13 +276,13 @@ func (m *Master) CreateToken(ctx context.Context, r auth.JoinRecord) error {
 // a day ago.
 func (m *Master) ListTokens(ctx context.Context) ([]auth.JoinRecord, error) {
 	rows, _, err := m.tokens.List(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrUnreadable) {
 		return nil, err
 	}
 	out := []auth.JoinRecord{}
 	for _, r := range rows {
 		if m.o.Now().Sub(r.Value.ExpiresAt) > 24*time.Hour {
-			if err := m.tokens.Delete(ctx, r.Key, r.Revision); err != nil {
+			if err := m.tokens.Delete(ctx, r.Key, r.Revision); err != nil && !errors.Is(err, store.ErrNotFound) {
 				return nil, err
 			}
 			continue

@@ -19,6 +19,8 @@ const (
 	reportEvery  = time.Minute
 	attachEvery  = 30 * time.Second
 	alertEvery   = time.Minute
+	renewEvery   = time.Minute
+	returnEvery  = time.Minute
 	attachMaxLag = time.Minute
 	// reportUnit is what one token pays for, in bytes; a larger report costs
 	// more of them.
@@ -49,7 +51,7 @@ func (p *pace) take(now time.Time, cost int) time.Duration {
 }
 
 // nodePaces are the bounds of one node.
-type nodePaces struct{ reports, attaches, alerts *pace }
+type nodePaces struct{ reports, attaches, alerts, renewals, returns *pace }
 
 // paces holds the bounds of the nodes that belong to the cluster.
 type paces struct {
@@ -66,7 +68,7 @@ func (p *paces) of(id string) *nodePaces {
 	defer p.mu.Unlock()
 	n, ok := p.nodes[id]
 	if !ok {
-		n = &nodePaces{reports: newPace(reportEvery), attaches: newPace(attachEvery), alerts: newPace(alertEvery)}
+		n = &nodePaces{reports: newPace(reportEvery), attaches: newPace(attachEvery), alerts: newPace(alertEvery), renewals: newPace(renewEvery), returns: newPace(returnEvery)}
 		p.nodes[id] = n
 	}
 	return n

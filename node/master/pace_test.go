@@ -106,7 +106,7 @@ func TestAttachesAboveThePace(t *testing.T) {
 	b.detach()
 	c.tight(b.id, time.Hour)
 	c.live.paces.of(b.id).attaches.take(time.Now(), 2)
-	if err := b.refused(); !errors.Is(err, topology.ErrTransition) || !strings.Contains(err.Error(), "too often") {
+	if err := b.refused(); !errors.Is(err, topology.ErrTooOften) || !strings.Contains(err.Error(), "too often") {
 		t.Errorf("refused with %v", err)
 	}
 }

@@ -3,13 +3,17 @@ package master
 import (
 	"context"
 	"errors"
-	"reflect"
+	"fmt"
 	"time"
 
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/store"
 	"piccolo.io/piccolo/topology"
 )
+
+// errNoCluster: without its configuration nothing is planned and nobody let
+// in; a default in its place would be a change that nobody asked for.
+var errNoCluster = errors.New("the cluster's configuration cannot be read")
 
 // replanPause before the planner tries again when the store did not take a
 // plan.
@@ -19,18 +23,9 @@ const replanPause = time.Second
 // the node's record ask for.
 func (m *Master) plan(ctx context.Context) error {
 	for {
-		var failed error
-		for _, r := range m.nodes.all() {
-			if s := r.Value.Status; s == topology.StatusPending || s == topology.StatusTerminating {
-				continue
-			}
-			if _, err := m.ensurePlan(ctx, r.Value); err != nil && ctx.Err() == nil {
-				m.o.Logger.Warn("plan not written, trying again", "node", r.Value.Name, "error", err)
-				failed = err
-			}
-		}
 		var again <-chan time.Time
-		if failed != nil {
+		if err := m.planAll(ctx); err != nil && ctx.Err() == nil {
+			m.o.Logger.Warn("plans not written, trying again", "error", err)
 			again = time.After(replanPause)
 		}
 		select {
@@ -42,35 +37,29 @@ func (m *Master) plan(ctx context.Context) error {
 	}
 }
 
-// planTries bounds the attempts to write a plan that somebody else writes too.
-const planTries = 3
+func (m *Master) planAll(ctx context.Context) (err error) {
+	for _, r := range m.nodes.all() {
+		if s := r.Value.Status; s == topology.StatusPending || s == topology.StatusTerminating {
+			continue
+		}
+		if _, failed := m.ensurePlan(ctx, r.Value); failed != nil {
+			err = errors.Join(err, fmt.Errorf("plan node %s: %w", r.Value.Name, failed))
+		}
+	}
+	return err
+}
 
 // ensurePlan writes the node's plan if it is not the stored one, and returns
 // it with its revision. It writes none for a node that is gone.
 func (m *Master) ensurePlan(ctx context.Context, n topology.Node) (workload.Plan, error) {
-	c, _ := m.cluster.get(clusterKey)
-	want := workload.PlanFor(c.Value.Config, n)
-	have, ok := m.plans.get(n.ID)
-	for try := 1; ; try++ {
-		if ok && reflect.DeepEqual(have.Value, want) {
-			want.Revision = have.Revision
-			return want, nil
-		}
-		write := m.plans.collection.OpCreate(n.ID, want)
-		if ok {
-			write = m.plans.collection.OpUpdate(n.ID, have.Revision, want)
-		}
-		revision, err := m.o.Store.Commit(ctx, m.nodes.collection.OpCheck(n.ID, store.AnyRevision), write)
-		if err == nil {
-			want.Revision = revision
-			return want, m.plans.wait(ctx, revision)
-		}
-		if try == planTries || !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
-			return want, err
-		}
-		have, err = m.plans.collection.Get(ctx, n.ID)
-		ok = err == nil
+	c, ok := m.cluster.get(clusterKey)
+	if !ok {
+		return workload.Plan{}, errNoCluster
 	}
+	want := workload.PlanFor(c.Value.Config, n)
+	revision, _, err := putOfNode(ctx, m, m.plans, n.ID, want)
+	want.Revision = revision
+	return want, err
 }
 
 // Plan returns the newest plan of a node, nil when applied is the newest, and
@@ -103,9 +92,8 @@ func (m *Master) announceViews(ctx context.Context) error {
 	for {
 		select {
 		case <-m.announce:
-			view := m.view()
 			for _, s := range m.sessions.all() {
-				s.post(workload.Notice{View: &view})
+				s.tellView()
 			}
 		case <-ctx.Done():
 			return nil

@@ -82,6 +82,10 @@ func (m *Master) create(ctx context.Context, r workload.Registration) (topology.
 	if count >= maxNodes {
 		return topology.Node{}, fmt.Errorf("%w: it has %d nodes, which is the most: `piccolo node rm` makes place", topology.ErrClusterFull, count)
 	}
+	c, ok := m.cluster.get(clusterKey)
+	if !ok {
+		return topology.Node{}, errNoCluster
+	}
 	now := m.o.Now()
 	labels := map[string]string{}
 	for k, v := range r.Labels {
@@ -92,7 +96,7 @@ func (m *Master) create(ctx context.Context, r workload.Registration) (topology.
 		Version: r.Version, Platform: r.Platform, GossipPort: r.GossipPort, APIPort: r.APIPort, MachineID: r.MachineID,
 	}
 	signals := []topology.Signal{topology.SignalRequested}
-	if m.Topology().Config.Approval != topology.ApprovalManual {
+	if c.Value.Config.Approval != topology.ApprovalManual {
 		signals = append(signals, topology.SignalApproved)
 	}
 	for _, s := range signals {
@@ -103,7 +107,7 @@ func (m *Master) create(ctx context.Context, r workload.Registration) (topology.
 	}
 	used := token.Value
 	used.Uses++
-	revision, err := m.o.Store.Commit(ctx, m.nodes.collection.OpCreate(n.ID, n), m.tokens.OpUpdate(token.Key, token.Revision, used))
+	revision, err := m.o.Store.Commit(ctx, m.revoked.OpCheck(n.ID, 0), m.nodes.collection.OpCreate(n.ID, n), m.tokens.OpUpdate(token.Key, token.Revision, used))
 	if err != nil {
 		return n, err
 	}
@@ -153,13 +157,18 @@ func (m *Master) admission(ctx context.Context, n topology.Node, r workload.Regi
 
 // sign makes a certificate for the key in csr, which must be the node's own.
 func (m *Master) sign(n topology.Node, csr []byte, ip string) ([]byte, error) {
-	p := pki.NodeProfile{ID: n.ID, Role: n.Role, DNSNames: []string{n.Name}, Lifetime: m.o.CertificateLifetime}
-	if addr, err := netip.ParseAddr(ip); err == nil {
-		p.IPs = append(p.IPs, addr)
+	p := pki.NodeProfile{ID: n.ID, Role: n.Role, Lifetime: m.o.CertificateLifetime}
+	// A sub serves nobody, and its name and address are its own word: they
+	// would make it a server of that name for browsers and curl.
+	if addr, err := netip.ParseAddr(ip); err == nil && n.Role == topology.RoleMaster {
+		p.IPs, p.DNSNames = append(p.IPs, addr), []string{n.Name}
 	}
 	issued, err := m.o.CA.SignNode(csr, p)
-	if err != nil {
+	switch {
+	case errors.Is(err, pki.ErrBadCSR), errors.Is(err, pki.ErrWrongKey):
 		return nil, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+	case err != nil:
+		return nil, err
 	}
 	return issued.ChainPEM, nil
 }
@@ -173,6 +182,9 @@ func (m *Master) Renew(ctx context.Context, connection, id string, csr []byte) (
 	}
 	if len(csr) > maxCSR {
 		return nil, nil, fmt.Errorf("renew certificate of node %s: %w", n.Name, invalid("the request has %d bytes, at most %d are allowed", len(csr), maxCSR))
+	}
+	if m.live.paces.of(id).renewals.take(time.Now(), 1) > 0 { // each one may write to this master's card
+		return nil, nil, fmt.Errorf("renew certificate of node %s: %w", n.Name, topology.ErrTooOften)
 	}
 	certificate, err = m.sign(n, csr, n.IP)
 	return certificate, m.o.CA.PEM(), err

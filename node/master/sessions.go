@@ -44,6 +44,7 @@ func newSessions(m *Master) *sessions {
 // a slow node costs no memory.
 type session struct {
 	hello workload.Hello
+	told  news
 	// connection is the one that carries the session, and former the one that
 	// carried the session before, whose last calls may still be on their way.
 	connection, former string
@@ -55,20 +56,26 @@ type session struct {
 
 	mu sync.Mutex
 	// report waits for its node's pace, at this cost.
-	report  *workload.Report
-	cost    int
-	plan    int64
-	view    *workload.View
-	keyring *workload.Keyring
-	removed string
-	queries []workload.Notice
+	report *workload.Report
+	cost   int
+	plan   int64
+	// view and keyring are to be told, as they are when that is done.
+	view, keyring bool
+	removed       string
+	queries       []workload.Notice
 	// waiting holds who asked, by the question's number.
 	waiting map[uint64]chan workload.Answer
 }
 
-func newSession(h workload.Hello, connection string, end context.CancelCauseFunc) *session {
+// news is what every node is told, as it is now.
+type news interface {
+	view() workload.View
+	keyring() workload.Keyring
+}
+
+func newSession(h workload.Hello, connection string, end context.CancelCauseFunc, told news) *session {
 	return &session{
-		hello: h, connection: connection, end: end, wake: make(chan struct{}, 1), reporting: make(chan struct{}, 1), overdue: make(chan struct{}, 1),
+		hello: h, told: told, connection: connection, end: end, wake: make(chan struct{}, 1), reporting: make(chan struct{}, 1), overdue: make(chan struct{}, 1),
 		waiting: map[uint64]chan workload.Answer{},
 	}
 }
@@ -170,14 +177,26 @@ func (m *Master) ContainerStats(ctx context.Context, id string) (map[string]work
 	return a.Stats.Stats, nil
 }
 
+// tellView has the node told what the cluster looks like.
+func (s *session) tellView() {
+	s.mu.Lock()
+	s.view = true
+	s.mu.Unlock()
+	trigger(s.wake)
+}
+
+// tellKeyring has the node told the keys of the mesh.
+func (s *session) tellKeyring() {
+	s.mu.Lock()
+	s.keyring = true
+	s.mu.Unlock()
+	trigger(s.wake)
+}
+
 // post puts a notice into the mailbox; false when it has no place.
 func (s *session) post(n workload.Notice) bool {
 	s.mu.Lock()
 	switch {
-	case n.View != nil:
-		s.view = n.View
-	case n.Keyring != nil:
-		s.keyring = n.Keyring
 	case n.Removed != "":
 		s.removed = n.Removed
 	case n.PlanRevision != 0:
@@ -212,17 +231,19 @@ func (s *session) take() []workload.Notice {
 		out = append(out, workload.Notice{Removed: s.removed})
 		s.removed = ""
 	}
-	if s.keyring != nil {
-		out = append(out, workload.Notice{Keyring: s.keyring})
-		s.keyring = nil
+	if s.keyring {
+		keys := s.told.keyring()
+		out = append(out, workload.Notice{Keyring: &keys})
+		s.keyring = false
 	}
 	if s.plan != 0 {
 		out = append(out, workload.Notice{PlanRevision: s.plan})
 		s.plan = 0
 	}
-	if s.view != nil {
-		out = append(out, workload.Notice{View: s.view})
-		s.view = nil
+	if s.view {
+		view := s.told.view()
+		out = append(out, workload.Notice{View: &view})
+		s.view = false
 	}
 	return out
 }

@@ -300,17 +300,25 @@ func TestContainerStats(t *testing.T) {
 	}
 }
 
+// told is what the nodes are told now.
+type told struct{ revision int64 }
+
+func (n *told) view() workload.View       { return workload.View{Revision: n.revision} }
+func (n *told) keyring() workload.Keyring { return workload.Keyring{} }
+
 // TestMailbox: a node that takes nothing costs no memory, and what matters
 // most goes first when it does.
 func TestMailbox(t *testing.T) {
-	s := &session{wake: make(chan struct{}, 1)}
+	now := &told{}
+	s := &session{wake: make(chan struct{}, 1), told: now}
 	for i := range 3 * maxQueries {
 		if ok := s.post(workload.Notice{Ping: uint64(i) + 1}); ok != (i < maxQueries) {
 			t.Fatalf("question %d: %v", i, ok)
 		}
 		s.post(workload.Notice{PlanRevision: int64(10 - i%10)})
-		s.post(workload.Notice{View: &workload.View{Revision: int64(i)}})
-		s.post(workload.Notice{Keyring: &workload.Keyring{}})
+		now.revision = int64(i)
+		s.tellView()
+		s.tellKeyring()
 		s.post(workload.Notice{Removed: "x"})
 	}
 	got := s.take()

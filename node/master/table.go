@@ -1,7 +1,10 @@
 package master
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -133,5 +136,38 @@ func (t *table[T]) wait(ctx context.Context, revision int64) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// putTries bounds the attempts to write a row that somebody else writes too.
+const putTries = 3
+
+// putOfNode writes what the table keeps of a node, unless it is there already,
+// and only while the node's record exists: a removal that comes first leaves
+// nothing behind. A row that cannot be read is replaced. It returns the row's
+// revision, which the mirror has seen then, and whether it was written.
+func putOfNode[T any](ctx context.Context, m *Master, t *table[T], id string, value T) (int64, bool, error) {
+	want, err := json.Marshal(value)
+	if err != nil {
+		return 0, false, err
+	}
+	have, ok := t.get(id)
+	for try := 1; ; try++ {
+		if same, err := json.Marshal(have.Value); ok && err == nil && bytes.Equal(same, want) {
+			return have.Revision, false, t.wait(ctx, have.Revision)
+		}
+		write := t.collection.OpCreate(id, value)
+		if ok {
+			write = t.collection.OpUpdate(id, have.Revision, value)
+		}
+		revision, err := m.o.Store.Commit(ctx, m.nodes.collection.OpCheck(id, store.AnyRevision), write)
+		if err == nil {
+			return revision, true, t.wait(ctx, revision)
+		}
+		if try == putTries || !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
+			return 0, false, err
+		}
+		have, err = t.collection.Get(ctx, id)
+		ok = err == nil || errors.Is(err, store.ErrUnreadable)
 	}
 }

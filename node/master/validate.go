@@ -93,16 +93,17 @@ func tidy(s string, limit int) string {
 	return s
 }
 
-// validApplied accepts a revision that the node can have been given.
-func (m *Master) validApplied(id string, applied int64) error {
-	newest := int64(0)
-	if p, ok := m.plans.get(id); ok {
-		newest = p.Revision
+// knownRevision is what the node's word about the plan that it obeys is worth:
+// 0 where it is newer than any plan here, as after a restore from an older
+// copy. Such a node is given the newest plan that there is.
+func (m *Master) knownRevision(id string, applied int64) (int64, error) {
+	if applied < 0 {
+		return 0, invalid("applied_revision %d is negative", applied)
 	}
-	if applied < 0 || applied > newest {
-		return invalid("applied_revision %d is none that the node was given: the newest is %d", applied, newest)
+	if p, ok := m.plans.get(id); !ok || applied > p.Revision {
+		return 0, nil
 	}
-	return nil
+	return applied, nil
 }
 
 func validHello(h workload.Hello) error {
@@ -157,7 +158,8 @@ func tidyReport(r workload.Report) (workload.Report, error) {
 	}
 	for i := range r.Alerts {
 		a := &r.Alerts[i]
-		a.ID, a.Kind, a.Node, a.NodeName = tidy(a.ID, maxString), tidy(a.Kind, maxString), "", ""
+		a.Kind, a.Node, a.NodeName = tidy(a.Kind, maxString), "", ""
+		a.ID = r.Node + "/" + a.Kind // as a container's key: none of another node, none of the masters' own
 		a.Severity = workload.Severity(tidy(string(a.Severity), maxString))
 		a.Message, a.Hint = tidy(a.Message, maxMessage), tidy(a.Hint, maxMessage)
 	}

@@ -65,8 +65,8 @@ func checkCA(cert *x509.Certificate) error {
 	return nil
 }
 
-// verifyIssued checks that ca signed leaf for both ends of a connection, at
-// whatever time, and returns whom it names.
+// verifyIssued checks that ca signed leaf for what its role needs, at whatever
+// time, and returns whom it names.
 func verifyIssued(leaf, ca *x509.Certificate) (Peer, error) {
 	peer, err := CertificatePeer(leaf)
 	if err != nil {
@@ -80,7 +80,7 @@ func verifyIssued(leaf, ca *x509.Certificate) (Peer, error) {
 	if at.Before(ca.NotBefore) {
 		at = ca.NotBefore
 	}
-	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
+	for _, usage := range usages(peer.Role) {
 		_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage}})
 		if err != nil {
 			return Peer{}, fmt.Errorf("node %s of cluster %s: %w: %w", peer.ID, peer.Cluster, ErrOtherCluster, err)

@@ -118,8 +118,8 @@ func parseCSR(der []byte) (*x509.CertificateRequest, string, error) {
 
 // SignNode makes a node's certificate for the key of a request (see ParseCSR)
 // and the given profile. A request whose key is not the profile's node gives
-// ErrWrongKey. The certificate serves both ends of a connection, is backdated
-// by up to an hour and never outlives the CA.
+// ErrWrongKey. The certificate is backdated by up to an hour and never outlives
+// the CA.
 func (ca *CA) SignNode(csrDER []byte, p NodeProfile) (Issued, error) {
 	if p.Lifetime == 0 {
 		p.Lifetime = DefaultLifetime
@@ -155,6 +155,15 @@ func (ca *CA) SignNode(csrDER []byte, p NodeProfile) (Issued, error) {
 	return Issued{Leaf: leaf, ChainPEM: encodePEM(leaf, ca.cert)}, nil
 }
 
+// usages of a node's certificate: a sub only dials, and must not pass for a
+// server with anybody who trusts the CA.
+func usages(r topology.Role) []x509.ExtKeyUsage {
+	if r == topology.RoleMaster {
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
+	}
+	return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+}
+
 func (ca *CA) template(p NodeProfile) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -186,7 +195,7 @@ func (ca *CA) template(p NodeProfile) (*x509.Certificate, error) {
 		NotBefore:             notBefore,
 		NotAfter:              notAfter,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:           usages(p.Role),
 		BasicConstraintsValid: true,
 		DNSNames:              names,
 		IPAddresses:           ips,
