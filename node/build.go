@@ -148,7 +148,7 @@ func (d *daemon) buildMaster() error {
 		return err
 	}
 	d.master, err = master.New(master.Options{
-		Store: d.member, CA: d.ca, Self: d.m.ID, Prober: d.mesh, Publisher: publisher{d.hub, d.o.Logger, d.clock.Now},
+		Store: d.member, CA: d.ca, Self: d.m.ID, ClusterID: d.m.ClusterID, Prober: d.mesh, Publisher: publisher{d.hub, d.o.Logger, d.clock.Now},
 		KeyringStep: d.o.KeyringStep, CertificateLifetime: d.o.CertificateLifetime,
 		Now: d.clock.Now, Logger: d.o.Logger, Seed: seed,
 	})

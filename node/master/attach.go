@@ -189,7 +189,9 @@ func (m *Master) member(ctx context.Context, id string) (topology.Node, error) {
 	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrInvalid): // ErrInvalid: an id that no node can have
 		return topology.Node{}, fmt.Errorf("find out whether node %s belongs here: %w", clip(id), err)
 	}
-	return topology.Node{}, fmt.Errorf("%w: node %s is not known here", topology.ErrRemoved, clip(id))
+	// Not ErrRemoved, which ends an agent for good: a store that was lost or
+	// restored from an older copy knows less than the nodes.
+	return topology.Node{}, fmt.Errorf("node %s is not known here: %w", clip(id), store.ErrNotFound)
 }
 
 // attached brings the record up to date with what the node said of itself

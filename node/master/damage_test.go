@@ -1,12 +1,15 @@
 package master
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"piccolo.io/piccolo/node/auth"
 	"piccolo.io/piccolo/node/workload"
 	"piccolo.io/piccolo/store"
+	"piccolo.io/piccolo/store/storetest"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -133,4 +136,35 @@ func TestDamagedAudit(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// TestEmptyStore: a master without its data does not start. Its nodes would
+// find themselves unknown, and its people an empty cluster.
+func TestEmptyStore(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	c.store = storetest.New(t)
+	m := must[*Master](t)(New(c.options(nil)))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := m.Run(ctx); err == nil || !strings.Contains(err.Error(), "store is empty") || !strings.Contains(err.Error(), "c-1") {
+		t.Errorf("it ends with %v", err)
+	}
+	c.damage("nodes", "n-x") // something, but no cluster
+	other := topology.ClusterTopology{ID: "c-2", Name: "other", Config: topology.DefaultConfig()}
+	if _, err := m.cluster.collection.Create(t.Context(), clusterKey, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := must[*Master](t)(New(c.options(nil))).Run(ctx); err == nil || !strings.Contains(err.Error(), "cluster other (c-2)") {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// TestUnknownNode is not told that it was removed.
+func TestUnknownNode(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, nil)
+	if err := newBoard(t, c, "stranger").refused(); errors.Is(err, topology.ErrRemoved) || !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("refused with %v", err)
+	}
 }

@@ -42,12 +42,29 @@ func (m *Master) Containers(node string) []workload.Container {
 		if !ok || node != "" && r.Key != node {
 			continue
 		}
+		asOf := m.lastHeard(n.Value)
 		for _, c := range r.Value.Containers {
-			c.Node, c.NodeName = r.Key, n.Value.Name
+			c.Node, c.NodeName, c.AsOf = r.Key, n.Value.Name, asOf
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// lastHeard is nil for a node that is heard of, and the time of its last
+// heartbeat for one that is lost.
+func (m *Master) lastHeard(n topology.Node) *time.Time {
+	if !n.Reasons.Has(topology.ReasonUnreachable) && !n.Reasons.Has(topology.ReasonHeartbeatMissed) {
+		return nil
+	}
+	at := n.LastHeartbeat
+	if l, ok := m.live.get(n.ID); ok && !l.at.IsZero() {
+		at = &l.at
+	}
+	if at == nil {
+		at = new(time.Time)
+	}
+	return at
 }
 
 // publishContainers tells the watchers which containers of a node changed.

@@ -186,7 +186,7 @@ func firstKeys() workload.Keyring {
 
 func (c *cluster) options(seed *Seed) Options {
 	return Options{
-		Store: c.store, CA: c.ca, Self: c.self, Prober: c.mesh, Publisher: c.watchers, Seed: seed, Now: c.wall.now,
+		Store: c.store, CA: c.ca, Self: c.self, ClusterID: "c-1", Prober: c.mesh, Publisher: c.watchers, Seed: seed, Now: c.wall.now,
 		KeyringStep: 50 * time.Millisecond,
 		Logger:      slog.New(slog.NewTextHandler(c.t.Output(), nil)),
 	}

@@ -36,8 +36,10 @@ type Publisher interface {
 type Options struct {
 	Store *store.Member
 	CA    *pki.CA
-	// Self is the id of the node that this master runs on.
+	// Self is the id of the node that this master runs on, and ClusterID that
+	// of its cluster.
 	Self      string
+	ClusterID string
 	Prober    Prober
 	Publisher Publisher
 	// KeyringStep is how long the nodes have to hear of each step of a
@@ -95,6 +97,8 @@ func New(o Options) (*Master, error) {
 		return nil, errors.New("master: CA is missing")
 	case o.Self == "":
 		return nil, errors.New("master: Self is missing")
+	case o.ClusterID == "":
+		return nil, errors.New("master: ClusterID is missing")
 	case o.Prober == nil:
 		return nil, errors.New("master: Prober is missing")
 	case o.Publisher == nil:
@@ -150,13 +154,39 @@ func (m *Master) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	// Whatever speaks of a node is read after the nodes.
 	if m.follow(ctx, g, m.nodes, m.cluster) && m.follow(ctx, g, m.plans, m.reports, m.leases, m.alerts, m.keyrings) {
-		close(m.ready)
-		for _, run := range []func(context.Context) error{m.plan, m.rotateKeys, m.announceViews, m.monitor.run, m.audit.run} {
-			g.Go(func() error { return run(ctx) })
+		if err := m.checkCluster(ctx); err != nil {
+			g.Go(func() error { return err })
+		} else {
+			m.serve(ctx, g)
 		}
 	}
 	if err := g.Wait(); err != nil && outer.Err() == nil {
 		return fmt.Errorf("run control plane: %w", err)
+	}
+	return nil
+}
+
+// serve starts the loops and opens the door.
+func (m *Master) serve(ctx context.Context, g *errgroup.Group) {
+	close(m.ready)
+	for _, run := range []func(context.Context) error{m.plan, m.rotateKeys, m.announceViews, m.monitor.run, m.audit.run} {
+		g.Go(func() error { return run(ctx) })
+	}
+}
+
+// checkCluster refuses a store that is empty or another cluster's: its nodes
+// would find themselves unknown. A record that cannot be read is no such thing.
+func (m *Master) checkCluster(ctx context.Context) error {
+	c, err := m.cluster.collection.Get(ctx, clusterKey)
+	switch {
+	case errors.Is(err, store.ErrUnreadable):
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("the store is empty, but this node is a master of cluster %s: put the data directory's etcd/ back from a copy; `piccolo reset` gives the cluster up", m.o.ClusterID)
+	case err != nil:
+		return fmt.Errorf("read the cluster's record: %w", err)
+	case c.Value.ID != m.o.ClusterID:
+		return fmt.Errorf("the store belongs to cluster %s (%s), but this node is a master of %s: put the data directory's own etcd/ back", c.Value.Name, c.Value.ID, m.o.ClusterID)
 	}
 	return nil
 }
@@ -204,6 +234,7 @@ func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 	defer m.publishTopology()
 	if new == nil {
 		m.publishNode(id)
+		m.o.Logger.Info("node is removed", "node", old.Name)
 		m.o.Publisher.Log("NodeRemoved", old.Name, "removed from the cluster")
 		m.live.forget(id)
 		m.monitor.forget(id)
@@ -213,20 +244,34 @@ func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 		return
 	}
 	m.publishNode(id)
+	m.monitor.statusChanged(*new)
+	if old == nil && m.listing() {
+		return // known from an earlier run, and no news
+	}
 	if old == nil || old.Status != new.Status || old.Reasons.String() != new.Reasons.String() {
 		message := new.Status.Word()
 		if len(new.Reasons) > 0 {
 			message += ": " + new.Reasons.String()
 		}
+		m.o.Logger.Info("node is "+message, "node", new.Name)
 		m.o.Publisher.Log("NodeStatus", new.Name, message)
 	}
-	m.monitor.statusChanged(*new)
 }
 
 func (m *Master) publishTopology() {
 	m.publishing.Lock()
 	defer m.publishing.Unlock()
 	m.o.Publisher.Publish("topology", "cluster", m.Topology())
+}
+
+// listing: the mirrors are being filled with what was there before.
+func (m *Master) listing() bool {
+	select {
+	case <-m.ready:
+		return false
+	default:
+		return true
+	}
 }
 
 // publishNode tells the watchers a node as it is now.

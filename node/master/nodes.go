@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"piccolo.io/piccolo/node/auth"
@@ -251,6 +252,9 @@ func (m *Master) releaseOnce(ctx context.Context, id string) error {
 func (m *Master) PutTopology(ctx context.Context, t topology.ClusterTopology) (topology.ClusterTopology, error) {
 	revision := t.Revision
 	t.MasterNodes, t.SubNodes, t.Revision = nil, nil, 0
+	if r, ok := m.cluster.get(clusterKey); ok && r.Revision == revision && reflect.DeepEqual(r.Value, t) {
+		return m.Topology(), nil
+	}
 	var err error
 	if revision != 0 {
 		revision, err = m.cluster.collection.Update(ctx, clusterKey, revision, t)

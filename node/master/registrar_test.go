@@ -210,7 +210,7 @@ func TestRenew(t *testing.T) {
 	if _, _, err := c.Renew(t.Context(), b.connection, b.id, must[[]byte](t)(other.key.CSR())); !errors.Is(err, topology.ErrInvalid) {
 		t.Errorf("a certificate for another key: %v", err)
 	}
-	if _, _, err := c.Renew(t.Context(), b.connection, other.id, must[[]byte](t)(other.key.CSR())); !errors.Is(err, topology.ErrRemoved) {
+	if _, _, err := c.Renew(t.Context(), b.connection, other.id, must[[]byte](t)(other.key.CSR())); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a certificate for a stranger: %v", err)
 	}
 }

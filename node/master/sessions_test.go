@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/store"
 	"piccolo.io/piccolo/topology"
 )
 
@@ -254,7 +255,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		"plan":      second(c.NextPlan(t.Context(), b.connection, b.id, 0, "")),
 		"leave":     c.Leave(t.Context(), b.connection, b.id),
 	} {
-		if !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "not known") {
+		if !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "not known") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

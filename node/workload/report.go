@@ -33,6 +33,8 @@ type Container struct {
 	// Node and NodeName are set by whoever answers for several nodes.
 	Node     string `json:"node,omitempty"`
 	NodeName string `json:"node_name,omitempty"`
+	// AsOf is set while the node is lost: when it was heard of last.
+	AsOf *time.Time `json:"as_of,omitempty"`
 	// Stats only when they were asked for.
 	Stats *ContainerStats `json:"stats,omitempty"`
 }
