@@ -213,7 +213,9 @@ func (m *Master) attached(ctx context.Context, h workload.Hello) error {
 	if err := m.renewLease(ctx, h.Node); err != nil {
 		return err
 	}
-	return m.returned(ctx, h.Node)
+	m.clear(ctx, alertID(degradedLink, h.Node))
+	m.signOfLife(h.Node)
+	return nil
 }
 
 // detach is the end of a session: the cheap witness speaks.
@@ -221,5 +223,5 @@ func (m *Master) detach(s *session) {
 	if !m.sessions.remove(s) {
 		return // a newer session has taken its place
 	}
-	m.monitor.sessionEnded(s.hello.Node)
+	m.leading(func(o *office) { o.monitor.suspect(s.hello.Node, "session") })
 }

@@ -71,28 +71,11 @@ func (m *Master) Heartbeat(ctx context.Context, connection string, h workload.He
 	if err := m.renewLease(ctx, h.Node); err != nil {
 		return workload.HeartbeatReply{}, err
 	}
-	if err := m.returned(ctx, h.Node); err != nil {
-		return workload.HeartbeatReply{}, err
-	}
+	m.signOfLife(h.Node)
+	m.clear(ctx, alertID(degradedLink, h.Node))
 	m.checkClock(ctx, h)
 	p, _ := m.plans.get(h.Node)
 	return workload.HeartbeatReply{PlanRevision: p.Revision, MasterTime: m.o.Now()}, nil
-}
-
-// returned clears what a sign of life disproves. A node that is lost and back
-// all the time stays lost until its pace allows another change.
-func (m *Master) returned(ctx context.Context, id string) error {
-	lost := topology.Reasons{topology.ReasonUnreachable, topology.ReasonHeartbeatMissed}
-	if r, ok := m.nodes.get(id); ok && len(r.Value.Reasons.Without(lost...)) < len(r.Value.Reasons) {
-		if m.live.paces.of(id).returns.take(time.Now(), 1) > 0 {
-			return nil
-		}
-	}
-	if err := m.setReasons(ctx, id, nil, lost); err != nil {
-		return err
-	}
-	m.clear(ctx, alertID(degradedLink, id))
-	return m.settle(ctx, id)
 }
 
 // maxSkew between a node's clock and this master's before it is an alert. A
@@ -240,7 +223,6 @@ func (m *Master) keepReport(ctx context.Context, r workload.Report) error {
 	if written {
 		m.live.written.Add(1)
 	}
-	m.live.edit(r.Node, func(f *figures) { f.reported = true })
 	if n.Resources != r.Resources || n.Platform != r.Platform {
 		if _, err := m.changeNode(ctx, r.Node, func(n *topology.Node) error {
 			n.Resources, n.Platform = r.Resources, r.Platform
@@ -249,15 +231,10 @@ func (m *Master) keepReport(ctx context.Context, r workload.Report) error {
 			return err
 		}
 	}
-	var gone topology.Reasons
-	for _, reason := range topology.AllReasons() {
-		// ReadinessFailed may be the masters' own word too: settle clears it.
-		if reason.FromNode() && reason != topology.ReasonReadinessFailed && !r.Conditions.Has(reason) {
-			gone = append(gone, reason)
-		}
-	}
-	if err := m.setReasons(ctx, r.Node, r.Conditions, gone); err != nil { // of an Initializing node settle takes them
-		return err
-	}
-	return m.settle(ctx, r.Node)
+	return nil
+}
+
+// signOfLife is the news that a node lives, for whoever leads.
+func (m *Master) signOfLife(id string) {
+	m.leading(func(o *office) { o.judge.alive(id) })
 }

@@ -88,7 +88,8 @@ func (m *Master) opKeysDue(ctx context.Context) (store.Op, error) {
 
 // rotateKeys carries rotations out, and one that an earlier run of this master
 // has left in the middle.
-func (m *Master) rotateKeys(ctx context.Context) error {
+func (o *office) rotateKeys(ctx context.Context) error {
+	m := o.m
 	var failed error
 	for {
 		k, _ := m.keyrings.get(keyringKey)
@@ -103,7 +104,7 @@ func (m *Master) rotateKeys(ctx context.Context) error {
 		}
 		select {
 		case <-step:
-			if failed = m.advanceKeys(ctx); failed != nil && ctx.Err() == nil {
+			if failed = m.advanceKeys(ctx, o.term); failed != nil && ctx.Err() == nil {
 				m.o.Logger.Warn("gossip keys not replaced, trying again", "error", failed)
 			}
 		case <-m.rotate:
@@ -113,12 +114,12 @@ func (m *Master) rotateKeys(ctx context.Context) error {
 	}
 }
 
-func (m *Master) advanceKeys(ctx context.Context) error {
+func (m *Master) advanceKeys(ctx context.Context, term store.Term) error {
 	fresh := gossip.NewKey()
 	revision, changed, err := m.keyrings.collection.Modify(ctx, keyringKey, func(k *meshKeyring) error {
 		*k = k.next(fresh[:])
 		return nil
-	})
+	}, store.WithTerm(term))
 	if err != nil || !changed {
 		return err
 	}

@@ -15,8 +15,6 @@ type figures struct {
 	usage      topology.Usage
 	applied    int64
 	applyError string
-	// reported: a report came since this master started.
-	reported bool
 }
 
 type liveFigures struct {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,7 +76,8 @@ type Master struct {
 	// publishing is held from reading what is told to telling it.
 	publishing sync.Mutex
 	sessions   *sessions
-	monitor    *monitor
+	// office is set while this master leads.
+	office atomic.Pointer[office]
 	// replan asks the planner to look at all plans again.
 	replan chan struct{}
 	// rotate asks for another look at the gossip keys.
@@ -133,7 +135,6 @@ func New(o Options) (*Master, error) {
 	m.keyrings = newTable(m, "mesh", "keyring", m.keyringChanged)
 	m.audit = newAuditLog(o.Store, o.Logger)
 	m.sessions = newSessions(m)
-	m.monitor = newMonitor(m)
 	return m, nil
 }
 
@@ -169,9 +170,10 @@ func (m *Master) Run(ctx context.Context) error {
 // serve starts the loops and opens the door.
 func (m *Master) serve(ctx context.Context, g *errgroup.Group) {
 	close(m.ready)
-	for _, run := range []func(context.Context) error{m.plan, m.rotateKeys, m.announceViews, m.monitor.run, m.audit.run} {
+	for _, run := range []func(context.Context) error{m.announceViews, m.audit.run} {
 		g.Go(func() error { return run(ctx) })
 	}
+	g.Go(func() error { return m.o.Store.Lead(ctx, m.lead) })
 }
 
 // checkCluster refuses a store that is empty or another cluster's: its nodes
@@ -237,14 +239,20 @@ func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 		m.o.Logger.Info("node is removed", "node", old.Name)
 		m.o.Publisher.Log("NodeRemoved", old.Name, "removed from the cluster")
 		m.live.forget(id)
-		m.monitor.forget(id)
+		m.leading(func(o *office) {
+			o.monitor.forget(id)
+			o.judge.forget(id)
+		})
 		if s := m.sessions.get(id); s != nil {
 			s.end(topology.ErrRemoved)
 		}
 		return
 	}
 	m.publishNode(id)
-	m.monitor.statusChanged(*new)
+	m.leading(func(o *office) {
+		o.monitor.statusChanged(*new)
+		o.judge.look(id)
+	})
 	if old == nil && m.listing() {
 		return // known from an earlier run, and no news
 	}
@@ -287,6 +295,7 @@ func (m *Master) publishNode(id string) {
 
 func (m *Master) planChanged(id string, _, _ *workload.Plan) {
 	trigger(m.replan) // whoever wrote it may have read an older record
+	m.leading(func(o *office) { o.judge.look(id) })
 	m.publishNode(id)
 	if r, ok := m.plans.get(id); ok {
 		m.sessions.notify(id, workload.Notice{PlanRevision: r.Revision})
@@ -294,6 +303,7 @@ func (m *Master) planChanged(id string, _, _ *workload.Plan) {
 }
 
 func (m *Master) reportChanged(id string, old, new *workload.Report) {
+	m.leading(func(o *office) { o.judge.look(id) })
 	if _, ok := m.nodes.get(id); !ok {
 		new = nil // it was written while the node was being removed
 	}

@@ -21,9 +21,8 @@ const (
 	// leaseGrace is how long a heartbeat may be on its way when its lease has
 	// run out; a master that was itself stalled finds it waiting.
 	leaseGrace = time.Second
-	// markAgain and expireAgain are the pauses before another attempt at what
-	// the store did not take.
-	markAgain   = time.Second
+	// expireAgain is the pause before another attempt at what the store did not
+	// take.
 	expireAgain = 5 * time.Second
 	// reexamineAfter is when a node without a session is asked again.
 	reexamineAfter = 500 * time.Millisecond
@@ -39,6 +38,7 @@ const (
 // the end of a session or gossip's verdict is a suspicion, which the monitor
 // confirms by asking the node itself.
 type monitor struct {
+	o *office
 	m *Master
 	// suspicions and due are node ids.
 	suspicions chan suspicion
@@ -55,8 +55,8 @@ type suspicion struct {
 	witness string
 }
 
-func newMonitor(m *Master) *monitor {
-	return &monitor{m: m, suspicions: make(chan suspicion, maxSuspicions), due: make(chan string), timers: map[string]stateTimer{}}
+func newMonitor(o *office) *monitor {
+	return &monitor{o: o, m: o.m, suspicions: make(chan suspicion, maxSuspicions), due: make(chan string), timers: map[string]stateTimer{}}
 }
 
 // run works until ctx ends. Each suspicion is looked at by a goroutine of its
@@ -123,18 +123,16 @@ func (mo *monitor) suspect(id, witness string) {
 }
 
 // Lost is gossip's word that a node is gone.
-func (m *Master) Lost(id string) { m.monitor.suspect(id, "gossip") }
+func (m *Master) Lost(id string) { m.leading(func(o *office) { o.monitor.suspect(id, "gossip") }) }
 
 // Departed is the node's own goodbye, which comes while it still answers.
-func (m *Master) Departed(id string) { m.monitor.suspect(id, "goodbye") }
-
-// sessionEnded is the cheap witness's word. A node that was told to leave has
-// let go.
-func (mo *monitor) sessionEnded(id string) { mo.suspect(id, "session") }
+func (m *Master) Departed(id string) {
+	m.leading(func(o *office) { o.monitor.suspect(id, "goodbye") })
+}
 
 func (m *Master) leaseChanged(id string, _, new *attachment) {
 	if new == nil {
-		m.monitor.suspect(id, "lease")
+		m.leading(func(o *office) { o.monitor.suspect(id, "lease") })
 	}
 }
 
@@ -150,7 +148,7 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 		return
 	case topology.StatusTerminating:
 		if s.witness == "session" {
-			mo.warn(n, "release", mo.m.release(ctx, n.ID))
+			mo.warn(n, "release", mo.m.release(ctx, n.ID, mo.o.term.Fence()))
 		}
 		return
 	}
@@ -176,7 +174,7 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 		mo.notConfirmed(ctx, n, s)
 	default:
 		mo.m.o.Logger.Info("node lost", "node", n.Name, "witness", s.witness, "confirmed", err)
-		mo.mark(ctx, n, topology.ReasonUnreachable, func() bool { return false })
+		mo.o.judge.find(n.ID, func(v *verdict) { v.unreachable = true })
 		mo.awaitReturn(ctx, n.ID)
 	}
 }
@@ -211,9 +209,8 @@ func (mo *monitor) awaitReturn(ctx context.Context, id string) {
 	defer tick.Stop()
 	for mo.m.sessions.get(id) != nil {
 		if mo.m.sessions.ping(ctx, id) {
-			if err := mo.m.returned(ctx, id); err == nil {
-				return
-			}
+			mo.o.judge.alive(id)
+			return
 		}
 		select {
 		case <-tick.C:
@@ -238,26 +235,9 @@ func (mo *monitor) leaseExpired(ctx context.Context, n topology.Node) {
 	if renewed() {
 		return
 	}
-	mo.mark(ctx, n, topology.ReasonHeartbeatMissed, renewed)
-	if renewed() { // its heartbeat came while that was being written
-		mo.warn(n, "take its return", mo.m.returned(ctx, n.ID))
-	}
-}
-
-// mark adds a reason to a node and does not give up while the store takes
-// nothing, unless the reason is gone meanwhile.
-func (mo *monitor) mark(ctx context.Context, n topology.Node, reason topology.Reason, gone func() bool) {
-	for !gone() {
-		err := mo.m.setReasons(ctx, n.ID, topology.Reasons{reason}, nil)
-		if err == nil {
-			return
-		}
-		mo.warn(n, "mark as "+string(reason), err)
-		select {
-		case <-time.After(markAgain):
-		case <-ctx.Done():
-			return
-		}
+	mo.o.judge.find(n.ID, func(v *verdict) { v.missed = true })
+	if renewed() { // its heartbeat came meanwhile
+		mo.o.judge.alive(n.ID)
 	}
 }
 
@@ -330,14 +310,9 @@ func (mo *monitor) expire(ctx context.Context, id string) {
 	case topology.StatusPending:
 		_, err = mo.m.SignalNode(ctx, id, topology.SignalExpired, "")
 	case topology.StatusInitializing:
-		_, err = mo.m.changeNode(ctx, id, func(n *topology.Node) error {
-			if n.Status != topology.StatusInitializing {
-				return nil
-			}
-			return mo.m.transition(n, topology.SignalStalled, topology.Reasons{topology.ReasonReadinessFailed})
-		})
+		mo.o.judge.find(id, func(v *verdict) { v.late = true })
 	case topology.StatusTerminating:
-		err = mo.m.release(ctx, id)
+		err = mo.m.release(ctx, id, mo.o.term.Fence())
 	}
 	if err == nil || ctx.Err() != nil {
 		return

@@ -153,8 +153,8 @@ func TestMasterDoesNotJudgeItself(t *testing.T) {
 	c := newCluster(t, nil)
 	c.mesh.lose(c.self, gossip.ErrRefused)
 	for _, witness := range []string{"session", "gossip", "lease", "start"} {
-		c.monitor.examine(t.Context(), suspicion{c.self, witness})
-		c.monitor.examine(t.Context(), suspicion{"n-nobody", witness})
+		c.office.Load().monitor.examine(t.Context(), suspicion{c.self, witness})
+		c.office.Load().monitor.examine(t.Context(), suspicion{"n-nobody", witness})
 	}
 	if n := c.node(c.self); len(n.Reasons) != 0 || c.mesh.questions(c.self) != 0 {
 		t.Errorf("%+v", n)
@@ -180,7 +180,7 @@ func TestMaintenanceNotesReasons(t *testing.T) {
 
 // TestSuspicionsAreBounded: a storm of them never blocks whoever suspects.
 func TestSuspicionsAreBounded(t *testing.T) {
-	mo := newMonitor(&Master{o: Options{Logger: discard()}})
+	mo := newMonitor(&office{m: &Master{o: Options{Logger: discard()}}})
 	for range 10 * maxSuspicions {
 		mo.suspect("n-1", "gossip")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"piccolo.io/piccolo/node/auth"
@@ -29,7 +30,7 @@ func (r revocation) refusal() error {
 
 // changeNode is the only writer of a node's record after its creation. It
 // returns once this master's own mirror has the change.
-func (m *Master) changeNode(ctx context.Context, id string, change func(*topology.Node) error) (topology.Node, error) {
+func (m *Master) changeNode(ctx context.Context, id string, change func(*topology.Node) error, opts ...store.WriteOption) (topology.Node, error) {
 	var out topology.Node
 	revision, _, err := m.nodes.collection.Modify(ctx, id, func(n *topology.Node) error {
 		if err := change(n); err != nil {
@@ -37,89 +38,31 @@ func (m *Master) changeNode(ctx context.Context, id string, change func(*topolog
 		}
 		out = n.Clone()
 		return nil
-	})
+	}, opts...)
 	if err != nil {
 		return out, err
 	}
 	return m.withLive(out), m.nodes.wait(ctx, revision)
 }
 
-// transition applies one signal in place. A change of status takes the live
-// figures of the moment along to the disk.
+// transition applies one signal in place.
 func (m *Master) transition(n *topology.Node, signal topology.Signal, reasons topology.Reasons) error {
 	next, err := topology.Apply(*n, signal, reasons, m.o.Now())
 	if err != nil {
 		return err
 	}
-	if l, ok := m.live.get(n.ID); ok && !l.at.IsZero() {
-		at := l.at
-		next.LastHeartbeat = &at
-	}
+	m.stampHeartbeat(&next)
 	*n = next
 	return nil
 }
 
-// setReasons adds and clears reasons and makes the change of status that
-// follows from them. It writes nothing when nothing changes.
-func (m *Master) setReasons(ctx context.Context, id string, add, clear topology.Reasons) error {
-	if r, ok := m.nodes.get(id); ok && r.Value.Reasons.Without(clear...).With(add...).String() == r.Value.Reasons.String() {
-		return nil
+// stampHeartbeat takes the live figures of the moment along to the disk, where
+// a change of status goes anyway.
+func (m *Master) stampHeartbeat(n *topology.Node) {
+	if l, ok := m.live.get(n.ID); ok && !l.at.IsZero() {
+		at := l.at
+		n.LastHeartbeat = &at
 	}
-	_, err := m.changeNode(ctx, id, func(n *topology.Node) error {
-		reasons := n.Reasons.Without(clear...).With(add...)
-		switch n.Status {
-		case topology.StatusReady, topology.StatusNotReady:
-			if signal := n.Status.Settle(reasons); signal != "" {
-				return m.transition(n, signal, reasons)
-			}
-			n.Reasons = reasons
-		case topology.StatusMaintenance:
-			n.Reasons = reasons
-		}
-		return nil
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	return err
-}
-
-// settle makes an Initializing node Ready once it has applied its plan, sent
-// a heartbeat and reported that it is fit for work. One that was late with
-// that is forgiven.
-func (m *Master) settle(ctx context.Context, id string) error {
-	n, ok := m.nodes.get(id)
-	l, _ := m.live.get(id)
-	report, reported := m.reports.get(id)
-	plan, planned := m.plans.get(id)
-	if !ok || !planned || !reported || !l.reported || l.at.IsZero() {
-		return nil
-	}
-	late := topology.Reasons{topology.ReasonReadinessFailed}
-	switch {
-	case n.Value.Status == topology.StatusInitializing && l.applied >= plan.Revision:
-	case n.Value.Reasons.Has(late[0]) && !report.Value.Conditions.Has(late[0]) && l.applied > 0:
-		return m.setReasons(ctx, id, nil, late)
-	default:
-		return nil
-	}
-	_, err := m.changeNode(ctx, id, func(n *topology.Node) error {
-		if n.Status != topology.StatusInitializing {
-			return nil
-		}
-		if reasons := report.Value.Conditions; len(reasons) > 0 {
-			return m.transition(n, topology.SignalStalled, reasons)
-		}
-		return m.transition(n, topology.SignalConfigured, nil)
-	})
-	if err != nil {
-		return err
-	}
-	// A report that came meanwhile found the node Initializing.
-	if report, ok := m.reports.get(id); ok {
-		return m.setReasons(ctx, id, report.Value.Conditions, nil)
-	}
-	return nil
 }
 
 // EditNode changes the labels or the log level of a node.
@@ -208,9 +151,9 @@ func (m *Master) expel(ctx context.Context, id string, signal topology.Signal, b
 
 // release removes everything that the cluster keeps of a Terminating node,
 // but for its revocation.
-func (m *Master) release(ctx context.Context, id string) error {
+func (m *Master) release(ctx context.Context, id string, fence ...store.Op) error {
 	for try := 1; ; try++ {
-		err := m.releaseOnce(ctx, id)
+		err := m.releaseOnce(ctx, id, fence)
 		// An alert or a report may come or go meanwhile.
 		if try == terminateTries || !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -218,7 +161,7 @@ func (m *Master) release(ctx context.Context, id string) error {
 	}
 }
 
-func (m *Master) releaseOnce(ctx context.Context, id string) error {
+func (m *Master) releaseOnce(ctx context.Context, id string, fence []store.Op) error {
 	r, err := m.nodes.collection.Get(ctx, id)
 	if err != nil {
 		if errors.Is(err, store.ErrNotFound) {
@@ -229,7 +172,7 @@ func (m *Master) releaseOnce(ctx context.Context, id string) error {
 	if _, err := topology.Apply(r.Value, topology.SignalReleased, nil, m.o.Now()); err != nil {
 		return err
 	}
-	ops := []store.Op{m.nodes.collection.OpDelete(id, r.Revision)}
+	ops := append(slices.Clone(fence), m.nodes.collection.OpDelete(id, r.Revision))
 	if _, ok := m.plans.get(id); ok {
 		ops = append(ops, m.plans.collection.OpDelete(id, store.AnyRevision))
 	}

@@ -21,10 +21,11 @@ const replanPause = time.Second
 
 // plan keeps every node's plan equal to what the cluster's configuration and
 // the node's record ask for.
-func (m *Master) plan(ctx context.Context) error {
+func (o *office) plan(ctx context.Context) error {
+	m := o.m
 	for {
 		var again <-chan time.Time
-		if err := m.planAll(ctx); err != nil && ctx.Err() == nil {
+		if err := m.planAll(ctx, o.term.Fence()); err != nil && ctx.Err() == nil {
 			m.o.Logger.Warn("plans not written, trying again", "error", err)
 			again = time.After(replanPause)
 		}
@@ -37,12 +38,12 @@ func (m *Master) plan(ctx context.Context) error {
 	}
 }
 
-func (m *Master) planAll(ctx context.Context) (err error) {
+func (m *Master) planAll(ctx context.Context, fence ...store.Op) (err error) {
 	for _, r := range m.nodes.all() {
 		if s := r.Value.Status; s == topology.StatusPending || s == topology.StatusTerminating {
 			continue
 		}
-		if _, failed := m.ensurePlan(ctx, r.Value); failed != nil {
+		if _, failed := m.ensurePlan(ctx, r.Value, fence...); failed != nil {
 			err = errors.Join(err, fmt.Errorf("plan node %s: %w", r.Value.Name, failed))
 		}
 	}
@@ -51,13 +52,13 @@ func (m *Master) planAll(ctx context.Context) (err error) {
 
 // ensurePlan writes the node's plan if it is not the stored one, and returns
 // it with its revision. It writes none for a node that is gone.
-func (m *Master) ensurePlan(ctx context.Context, n topology.Node) (workload.Plan, error) {
+func (m *Master) ensurePlan(ctx context.Context, n topology.Node, fence ...store.Op) (workload.Plan, error) {
 	c, ok := m.cluster.get(clusterKey)
 	if !ok {
 		return workload.Plan{}, errNoCluster
 	}
 	want := workload.PlanFor(c.Value.Config, n)
-	revision, _, err := putOfNode(ctx, m, m.plans, n.ID, want)
+	revision, _, err := putOfNode(ctx, m, m.plans, n.ID, want, fence...)
 	want.Revision = revision
 	return want, err
 }
@@ -71,9 +72,7 @@ func (m *Master) Plan(ctx context.Context, id string, applied int64, applyError 
 	}
 	m.live.edit(id, func(f *figures) { f.applied, f.applyError = applied, applyError })
 	m.publishNode(id)
-	if err := m.settle(ctx, id); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, err
-	}
+	m.leading(func(o *office) { o.judge.look(id) })
 	if r, ok := m.plans.get(id); ok {
 		if r.Revision == applied {
 			return nil, nil

@@ -144,6 +144,7 @@ func TestAuditIsBounded(t *testing.T) {
 		}
 		return ""
 	})
+	c.stop()
 	next := must[*Master](t)(New(c.options(nil)))
 	next.audit.kept = 5
 	c.run(next)

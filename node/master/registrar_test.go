@@ -189,7 +189,7 @@ func TestPendingExpires(t *testing.T) {
 	b := newBoard(t, c, "kitchen")
 	r := b.registration(c.token(auth.JoinOptions{}))
 	must[workload.Admission](t)(c.Register(t.Context(), r.NodeID, r))
-	c.monitor.expire(t.Context(), b.id) // as its timer does after an hour
+	c.office.Load().monitor.expire(t.Context(), b.id) // as its timer does after an hour
 	if n := c.node(b.id); n.ID != "" {
 		t.Errorf("it still waits: %+v", n)
 	}

@@ -67,7 +67,7 @@ func TestGrace(t *testing.T) {
 	if n := c.node(b.id); n.Status != topology.StatusTerminating {
 		t.Fatalf("it is %s", n.Status)
 	}
-	c.monitor.expire(t.Context(), b.id) // as its timer does
+	c.office.Load().monitor.expire(t.Context(), b.id) // as its timer does
 	if n := c.node(b.id); n.ID != "" {
 		t.Errorf("it stays: %+v", n)
 	}

@@ -69,7 +69,7 @@ func TestLate(t *testing.T) {
 	b.attach()
 	b.beat()
 	b.sendReport()
-	c.monitor.expire(t.Context(), b.id) // as its timer does
+	c.office.Load().monitor.expire(t.Context(), b.id) // as its timer does
 	c.waitStatus(b.id, topology.StatusNotReady, topology.ReasonReadinessFailed)
 	b.beat()
 	b.sendReport()

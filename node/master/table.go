@@ -146,7 +146,7 @@ const putTries = 3
 // and only while the node's record exists: a removal that comes first leaves
 // nothing behind. A row that cannot be read is replaced. It returns the row's
 // revision, which the mirror has seen then, and whether it was written.
-func putOfNode[T any](ctx context.Context, m *Master, t *table[T], id string, value T) (int64, bool, error) {
+func putOfNode[T any](ctx context.Context, m *Master, t *table[T], id string, value T, fence ...store.Op) (int64, bool, error) {
 	want, err := json.Marshal(value)
 	if err != nil {
 		return 0, false, err
@@ -160,7 +160,7 @@ func putOfNode[T any](ctx context.Context, m *Master, t *table[T], id string, va
 		if ok {
 			write = t.collection.OpUpdate(id, have.Revision, value)
 		}
-		revision, err := m.o.Store.Commit(ctx, m.nodes.collection.OpCheck(id, store.AnyRevision), write)
+		revision, err := m.o.Store.Commit(ctx, append(slices.Clone(fence), m.nodes.collection.OpCheck(id, store.AnyRevision), write)...)
 		if err == nil {
 			return revision, true, t.wait(ctx, revision)
 		}
