@@ -43,6 +43,7 @@ func (d *daemon) build(ctx context.Context) error {
 		return err
 	}
 	if d.m.Role == topology.RoleMaster {
+		d.peering = newPeering(d.m.ID, d.up, d.o.Logger)
 		if err := d.buildMaster(); err != nil {
 			return err
 		}
@@ -138,7 +139,8 @@ func (d *daemon) buildMaster() error {
 	d.member, err = store.New(store.Options{
 		Name: d.m.ID, Dir: d.dir.join(etcdDir), Sealer: sealer, Logger: d.o.Logger,
 		PeerListen: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(d.m.EtcdPeerPort)).String(), PeerAdvertise: workload.HostPort(d.m.Address, d.m.EtcdPeerPort),
-		PeerTLS: store.PeerTLS{CertFile: d.dir.join(pki.NodeCrtFile), KeyFile: d.dir.join(pki.NodeKeyFile), CAFile: d.dir.join(pki.CACrtFile)},
+		PeerTLS: store.PeerTLS{CertFile: d.dir.join(pki.NodeCrtFile), KeyFile: d.dir.join(pki.NodeKeyFile), CAFile: d.dir.join(pki.CACrtFile), PeerName: pki.MasterDNSName},
+		Join:    d.m.Peers,
 	})
 	if err != nil {
 		return err
@@ -149,7 +151,7 @@ func (d *daemon) buildMaster() error {
 	}
 	d.master, err = master.New(master.Options{
 		Store: d.member, CA: d.ca, Self: d.m.ID, ClusterID: d.m.ClusterID, Prober: d.mesh, Publisher: publisher{d.hub, d.o.Logger, d.clock.Now},
-		KeyringStep: d.o.KeyringStep, CertificateLifetime: d.o.CertificateLifetime,
+		Peers: d.peering, Secrets: d.secrets, KeyringStep: d.o.KeyringStep, CertificateLifetime: d.o.CertificateLifetime,
 		Now: d.clock.Now, Logger: d.o.Logger, Seed: seed,
 	})
 	return err
@@ -183,7 +185,7 @@ func (d *daemon) buildService() error {
 	o := api.Options{Self: s, Fingerprint: d.m.Fingerprint, Now: d.clock.Now, Logger: d.o.Logger}
 	if d.master != nil {
 		o.Knowledge, o.Figures, o.Administration, o.Tokens = d.master, d.master, d.master, d.master
-		o.Enrolment, o.Sessions = d.master, d.master
+		o.Enrolment, o.Sessions, o.Masters = d.master, d.master, d.master
 		o.MasterAddress = workload.HostPort(d.m.Address, d.m.APIPort)
 	} else {
 		h := &hearsay{m: d.m, agent: d.agent, now: d.clock.Now}

@@ -54,6 +54,9 @@ type Membership struct {
 	EtcdPeerPort int `json:"etcd_peer_port,omitempty"`
 	// Masters that were known at the time, host:port.
 	Masters []string `json:"masters"`
+	// Peers are the etcd addresses, IP:port, of the masters that a new master
+	// joined; empty on the one that made the cluster.
+	Peers []string `json:"peers,omitempty"`
 }
 
 // dataDir is the data directory while this process holds its lock.
@@ -158,6 +161,15 @@ func (d *dataDir) writeJSON(name string, value any) error {
 		return fmt.Errorf("write %s: %w", d.join(name), err)
 	}
 	return d.write(name, append(b, '\n'))
+}
+
+// read is a private file of a few kilobytes.
+func (d *dataDir) read(name string) ([]byte, error) {
+	b, err := os.ReadFile(d.join(name))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.join(name), err)
+	}
+	return b, nil
 }
 
 // write replaces a private file at once or not at all, and returns when a

@@ -47,7 +47,7 @@ func (e *enrolment) enrol(ctx context.Context, report readiness.Report) (_ workl
 	if err != nil {
 		return a, err
 	}
-	return a, e.keep(identity, a)
+	return a, e.keep(ctx, identity, a)
 }
 
 // key is that of an earlier join that did not reach its end, or a new one.

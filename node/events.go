@@ -49,7 +49,9 @@ func (d *daemon) see(v workload.View) {
 	}
 	if d.master == nil {
 		d.logged(d.hub.Replace("node", "", nodes))
+		return
 	}
+	d.peering.see(v)
 }
 
 // publishContainers tells a sub's own watchers; a master's are told by its

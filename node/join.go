@@ -228,7 +228,7 @@ func (e *enrolment) registration(ctx context.Context, report readiness.Report) w
 }
 
 // keep writes what the master gave, node.json last.
-func (e *enrolment) keep(identity *pki.Identity, a workload.Admission) error {
+func (e *enrolment) keep(ctx context.Context, identity *pki.Identity, a workload.Admission) error {
 	if err := identity.SaveCertificate(a.Certificate, e.pinned.CAPEM()); err != nil {
 		return err
 	}
@@ -251,6 +251,11 @@ func (e *enrolment) keep(identity *pki.Identity, a workload.Admission) error {
 	}
 	e.m.Name, e.m.Cluster, e.m.ClusterID, e.m.Fingerprint = a.Name, a.View.ClusterName, a.View.ClusterID, e.token.Fingerprint
 	e.m.Masters = []string{e.o.Master}
+	if e.m.Role == topology.RoleMaster {
+		if e.m.Peers, err = e.becomeMaster(ctx, identity, a); err != nil {
+			return err
+		}
+	}
 	return e.dir.keep(e.m)
 }
 

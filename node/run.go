@@ -78,6 +78,7 @@ type daemon struct {
 	member  *store.Member
 	ca      *pki.CA // on a master
 	master  *master.Master
+	peering *peering // on a master
 	service *api.Service
 }
 
@@ -155,6 +156,7 @@ func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 		if !s.await(ctx, d.master.Ready()) {
 			return server.Close()
 		}
+		s.start("other masters", func(ctx context.Context) error { return d.peering.run(ctx, d.master) })
 		if err := d.planted(); err != nil {
 			return errors.Join(err, server.Close())
 		}

@@ -56,6 +56,9 @@ func (a *Agent) stayConnected(ctx context.Context) error {
 			return nil
 		}
 		a.stand(ModeOffline, "", err.Error())
+		if len(masters) > 0 && (turn+1)%len(masters) != 0 {
+			continue // the next one may be well
+		}
 		select {
 		case <-time.After(pause.NextBackOff()):
 		case <-a.wake.connect:
@@ -67,6 +70,9 @@ func (a *Agent) stayConnected(ctx context.Context) error {
 
 // masters to try, those of the view first.
 func (a *Agent) masters() []string {
+	if a.o.Identity.Role == topology.RoleMaster {
+		return a.o.Masters // itself
+	}
 	out := a.View().Masters()
 	for _, m := range a.o.Masters {
 		if !slices.Contains(out, m) {

@@ -24,6 +24,7 @@ type Options struct {
 	Tokens         Tokens
 	Enrolment      Enrolment
 	Sessions       Sessions
+	Masters        Masters
 	// Fingerprint of the cluster's CA, for join tokens.
 	Fingerprint string
 	// MasterAddress is the host:port that a join line names.

@@ -37,8 +37,6 @@ func (s *Service) CreateToken(ctx context.Context, p auth.Principal, r TokenRequ
 	switch {
 	case !r.Role.Valid():
 		return TokenCreated{}, Invalidf("create token: role %q is not valid: use sub or master", r.Role)
-	case r.Role == topology.RoleMaster:
-		return TokenCreated{}, Invalidf("create token: this version has one master, the node that made the cluster: tokens are for subs")
 	case ttl < MinTokenTTL || ttl > MaxTokenTTL:
 		return TokenCreated{}, Invalidf("create token: ttl %s is out of bounds: use 1m to %dh, which is %d days", ttl, MaxTokenTTL/time.Hour, MaxTokenTTL/(24*time.Hour))
 	case len(r.Description) > maxDescription:
@@ -52,6 +50,9 @@ func (s *Service) CreateToken(ctx context.Context, p auth.Principal, r TokenRequ
 		return TokenCreated{}, Classify(err)
 	}
 	line := "piccolo join " + s.MasterAddress + " --token " + token.Reveal()
+	if r.Role == topology.RoleMaster {
+		line += " --role master"
+	}
 	record.Hash = ""
 	return TokenCreated{JoinRecord: record, Token: token.Reveal(), JoinCommand: line}, nil
 }

@@ -32,15 +32,16 @@ const (
 	TokensWrite    Action = "tokens:write"
 	TopologyRead   Action = "topology:read"
 	TopologyWrite  Action = "topology:write"
-	SelfRead       Action = "self:read"  // a node's own plan and configuration
-	SelfWrite      Action = "self:write" // a node's own heartbeat, report, renewal, departure
+	MastersTalk    Action = "masters:talk" // what masters tell each other
+	SelfRead       Action = "self:read"    // a node's own plan and configuration
+	SelfWrite      Action = "self:write"   // a node's own heartbeat, report, renewal, departure
 )
 
 // Actions is the closed list, in the order of the documentation.
 func Actions() []Action {
 	return []Action{
 		HealthRead, NodesRegister, NodesRead, NodesWrite, ContainersRead, EventsRead, MetricsRead,
-		TokensRead, TokensWrite, TopologyRead, TopologyWrite, SelfRead, SelfWrite,
+		TokensRead, TokensWrite, TopologyRead, TopologyWrite, MastersTalk, SelfRead, SelfWrite,
 	}
 }
 
@@ -88,7 +89,7 @@ var permissions = map[column]map[Action]grant{
 	{KindNode, topology.RoleMaster}: {
 		HealthRead: all, NodesRegister: all,
 		NodesRead: all, ContainersRead: all, EventsRead: all, MetricsRead: all, TopologyRead: all,
-		SelfRead: own, SelfWrite: own,
+		MastersTalk: all, SelfRead: own, SelfWrite: own,
 	},
 	{KindAdmin, ""}: {
 		HealthRead: all, NodesRegister: all,

@@ -33,6 +33,7 @@ func (m *Master) Attach(ctx context.Context, connection string, h workload.Hello
 	defer end(nil)
 	s := newSession(h, connection, end, m)
 	m.sessions.put(s)
+	m.presences.changed(h.Node)
 	defer m.detach(s)
 	// send may hang on a peer that takes nothing.
 	defer context.AfterFunc(ctx, func() { m.detach(s) })()
@@ -111,14 +112,13 @@ func (m *Master) admit(ctx context.Context, connection string, h workload.Hello)
 	if n.MachineID != "" && h.MachineID != "" && n.MachineID != h.MachineID {
 		return n, m.refuseIdentity(ctx, n, h.IP)
 	}
-	old := m.sessions.get(h.Node)
-	if old == nil || old.connection == connection {
+	if old := m.sessions.get(h.Node); old != nil && old.connection == connection {
 		return n, nil
 	}
 	// The same board after a power cut, or in another network, leaves a
 	// session behind that nobody answers on; two boards both answer. What the
 	// hello says of itself proves nothing: others can know it.
-	if m.sessions.ping(ctx, h.Node) {
+	if m.answers(ctx, h.Node) {
 		return n, m.refuseIdentity(ctx, n, h.IP)
 	}
 	return n, nil
@@ -223,5 +223,6 @@ func (m *Master) detach(s *session) {
 	if !m.sessions.remove(s) {
 		return // a newer session has taken its place
 	}
+	m.presences.changed(s.hello.Node)
 	m.leading(func(o *office) { o.monitor.suspect(s.hello.Node, "session") })
 }

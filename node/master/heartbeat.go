@@ -72,6 +72,7 @@ func (m *Master) Heartbeat(ctx context.Context, connection string, h workload.He
 		return workload.HeartbeatReply{}, err
 	}
 	m.signOfLife(h.Node)
+	m.presences.changed(h.Node)
 	m.clear(ctx, alertID(degradedLink, h.Node))
 	m.checkClock(ctx, h)
 	p, _ := m.plans.get(h.Node)

@@ -15,6 +15,7 @@ type figures struct {
 	usage      topology.Usage
 	applied    int64
 	applyError string
+	own        bool // it was this master that heard the heartbeat
 }
 
 type liveFigures struct {
@@ -60,10 +61,18 @@ func (l *liveFigures) edit(id string, edit func(*figures)) {
 	l.nodes[id] = f
 }
 
+// heartbeat takes one that this master has heard itself.
 func (l *liveFigures) heartbeat(h workload.Heartbeat, at time.Time) {
 	l.heartbeats.Add(1)
 	l.edit(h.Node, func(f *figures) {
-		f.at, f.usage, f.applied, f.applyError = at, h.Usage, h.AppliedRevision, h.ApplyError
+		f.at, f.usage, f.applied, f.applyError, f.own = at, h.Usage, h.AppliedRevision, h.ApplyError, true
+	})
+}
+
+// heard takes one that another master tells of.
+func (l *liveFigures) heard(h workload.Heartbeat, at time.Time) {
+	l.edit(h.Node, func(f *figures) {
+		f.at, f.usage, f.applied, f.applyError, f.own = at, h.Usage, h.AppliedRevision, h.ApplyError, false
 	})
 }
 

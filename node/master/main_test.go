@@ -187,8 +187,8 @@ func firstKeys() workload.Keyring {
 func (c *cluster) options(seed *Seed) Options {
 	return Options{
 		Store: c.store, CA: c.ca, Self: c.self, ClusterID: "c-1", Prober: c.mesh, Publisher: c.watchers, Seed: seed, Now: c.wall.now,
-		KeyringStep: 50 * time.Millisecond,
-		Logger:      slog.New(slog.NewTextHandler(c.t.Output(), nil)),
+		KeyringStep: 50 * time.Millisecond, Secrets: func() (workload.Secrets, error) { return workload.Secrets{}, nil },
+		Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil)),
 	}
 }
 

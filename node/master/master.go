@@ -43,6 +43,10 @@ type Options struct {
 	ClusterID string
 	Prober    Prober
 	Publisher Publisher
+	// Peers asks the other masters; nil where there are none.
+	Peers Peers
+	// Secrets reads what a new master is given.
+	Secrets func() (workload.Secrets, error)
 	// KeyringStep is how long the nodes have to hear of each step of a
 	// replacement of the gossip keys. Default 30 s.
 	KeyringStep time.Duration
@@ -76,12 +80,15 @@ type Master struct {
 	// publishing is held from reading what is told to telling it.
 	publishing sync.Mutex
 	sessions   *sessions
+	presences  *presences
 	// office is set while this master leads.
 	office atomic.Pointer[office]
 	// replan asks the planner to look at all plans again.
 	replan chan struct{}
 	// rotate asks for another look at the gossip keys.
 	rotate chan struct{}
+	// seats asks for another look at the store's members.
+	seats chan struct{}
 	// announce asks for a new view to be sent to all nodes.
 	announce chan struct{}
 	ready    chan struct{}
@@ -99,6 +106,8 @@ func New(o Options) (*Master, error) {
 		return nil, errors.New("master: CA is missing")
 	case o.Self == "":
 		return nil, errors.New("master: Self is missing")
+	case o.Secrets == nil:
+		return nil, errors.New("master: Secrets is missing")
 	case o.ClusterID == "":
 		return nil, errors.New("master: ClusterID is missing")
 	case o.Prober == nil:
@@ -123,6 +132,7 @@ func New(o Options) (*Master, error) {
 		live:     newLiveFigures(),
 		replan:   make(chan struct{}, 1),
 		rotate:   make(chan struct{}, 1),
+		seats:    make(chan struct{}, 1),
 		announce: make(chan struct{}, 1),
 		ready:    make(chan struct{}),
 	}
@@ -134,7 +144,7 @@ func New(o Options) (*Master, error) {
 	m.alerts = newTable(m, "alerts", "alert", m.alertChanged)
 	m.keyrings = newTable(m, "mesh", "keyring", m.keyringChanged)
 	m.audit = newAuditLog(o.Store, o.Logger)
-	m.sessions = newSessions(m)
+	m.sessions, m.presences = newSessions(m), newPresences()
 	return m, nil
 }
 
@@ -233,6 +243,7 @@ func (m *Master) clusterChanged(string, *topology.ClusterTopology, *topology.Clu
 func (m *Master) nodeChanged(id string, old, new *topology.Node) {
 	trigger(m.replan)
 	trigger(m.announce)
+	trigger(m.seats)
 	defer m.publishTopology()
 	if new == nil {
 		m.publishNode(id)

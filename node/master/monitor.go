@@ -103,7 +103,7 @@ func (mo *monitor) run(ctx context.Context) error {
 			wg.Go(func() { mo.expire(ctx, id) })
 		case <-start.C:
 			for _, r := range mo.m.nodes.all() {
-				if mo.m.sessions.get(r.Key) == nil {
+				if !mo.m.attachedSomewhere(r.Key) {
 					mo.suspect(r.Key, "start")
 				}
 			}
@@ -153,17 +153,17 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 		return
 	}
 	// That its lease has run out is a fact, whoever asked for the look.
-	if _, leased := mo.m.leases.get(n.ID); s.witness == "lease" || !leased && mo.m.sessions.get(n.ID) == nil {
+	if _, leased := mo.m.leases.get(n.ID); s.witness == "lease" || !leased && !mo.m.attachedSomewhere(n.ID) {
 		mo.leaseExpired(ctx, n)
 		return
 	}
-	if n.Reasons.Has(topology.ReasonUnreachable) || s.witness == "session" && mo.m.sessions.get(n.ID) != nil {
+	if n.Reasons.Has(topology.ReasonUnreachable) || s.witness == "session" && mo.m.attachedSomewhere(n.ID) {
 		return // known already, or attached again meanwhile
 	}
 	// The mesh and the session are asked at the same time: either answer is a
 	// sign of life.
 	answered := make(chan bool, 1)
-	go func() { answered <- mo.m.sessions.ping(ctx, n.ID) }() // bounded by pingTimeout
+	go func() { answered <- mo.m.answers(ctx, n.ID) }() // bounded by pingTimeout
 	switch err := mo.m.o.Prober.Reach(ctx, n.ID, gossipAddr(n)); {
 	case err == nil:
 		mo.notConfirmed(ctx, n, s)
@@ -183,7 +183,7 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 // wrong, people are told that its link is bad. A node that has no session is
 // going or coming: it is asked again until it has attached or is gone.
 func (mo *monitor) notConfirmed(ctx context.Context, n topology.Node, s suspicion) {
-	if mo.m.sessions.get(n.ID) == nil {
+	if !mo.m.attachedSomewhere(n.ID) {
 		select {
 		case <-time.After(reexamineAfter):
 			mo.suspect(n.ID, "session")
@@ -207,8 +207,8 @@ func (mo *monitor) notConfirmed(ctx context.Context, n topology.Node, s suspicio
 func (mo *monitor) awaitReturn(ctx context.Context, id string) {
 	tick := time.NewTicker(returnInterval)
 	defer tick.Stop()
-	for mo.m.sessions.get(id) != nil {
-		if mo.m.sessions.ping(ctx, id) {
+	for mo.m.attachedSomewhere(id) {
+		if mo.m.answers(ctx, id) {
 			mo.o.judge.alive(id)
 			return
 		}

@@ -26,7 +26,7 @@ func (m *Master) lead(ctx context.Context, term store.Term) error {
 	m.office.Store(o)
 	defer m.office.Store(nil)
 	m.o.Logger.Info("this master leads", "term", term.Number)
-	for _, run := range []func(context.Context) error{o.judge.run, o.monitor.run, o.plan, o.rotateKeys} {
+	for _, run := range []func(context.Context) error{o.judge.run, o.monitor.run, o.plan, o.rotateKeys, o.members} {
 		g.Go(func() error { return run(ctx) })
 	}
 	err := g.Wait()

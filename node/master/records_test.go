@@ -22,7 +22,7 @@ func TestNew(t *testing.T) {
 	c := newCluster(t, nil)
 	for field, drop := range map[string]func(*Options){
 		"Store": func(o *Options) { o.Store = nil }, "CA": func(o *Options) { o.CA = nil }, "Self": func(o *Options) { o.Self = "" },
-		"ClusterID": func(o *Options) { o.ClusterID = "" }, "Prober": func(o *Options) { o.Prober = nil }, "Publisher": func(o *Options) { o.Publisher = nil },
+		"Secrets": func(o *Options) { o.Secrets = nil }, "ClusterID": func(o *Options) { o.ClusterID = "" }, "Prober": func(o *Options) { o.Prober = nil }, "Publisher": func(o *Options) { o.Publisher = nil },
 	} {
 		o := c.options(nil)
 		drop(&o)

@@ -67,9 +67,6 @@ func (m *Master) create(ctx context.Context, r workload.Registration) (topology.
 	if err != nil {
 		return topology.Node{}, err
 	}
-	if r.Role == topology.RoleMaster {
-		return topology.Node{}, fmt.Errorf("%w: this version has one master, the node that made the cluster: join as a sub", topology.ErrInvalid)
-	}
 	count := 0
 	for _, other := range m.nodes.all() {
 		if other.Value.Status != topology.StatusTerminating {

@@ -165,6 +165,13 @@ func (s *sessions) ping(ctx context.Context, id string) bool {
 
 // ContainerStats asks a node for the figures of its containers.
 func (m *Master) ContainerStats(ctx context.Context, id string) (map[string]workload.ContainerStats, error) {
+	if master := m.presences.where(id); m.sessions.get(id) == nil && master != "" && m.o.Peers != nil {
+		a, err := m.o.Peers.Inquire(ctx, master, workload.Inquiry{Node: id, Stats: true})
+		if err != nil {
+			return nil, fmt.Errorf("ask node %s for figures: %w", id, err)
+		}
+		return a.Stats, nil
+	}
 	a, err := m.sessions.ask(ctx, id, func(n uint64) workload.Notice { return workload.Notice{StatsQuery: n} })
 	switch {
 	case err != nil:

@@ -14,6 +14,7 @@ import (
 
 	"piccolo.io/piccolo/gossip/gossiptest"
 	"piccolo.io/piccolo/node"
+	"piccolo.io/piccolo/node/api"
 	"piccolo.io/piccolo/node/api/client"
 	"piccolo.io/piccolo/podman/podmantest"
 	"piccolo.io/piccolo/topology"
@@ -145,6 +146,27 @@ func (c *Cluster) Add(name string) *Node {
 	c.t.Helper()
 	n := c.Prepare(name)
 	res, err := node.Join(c.t.Context(), c.JoinOptions(n))
+	if err != nil {
+		c.t.Fatalf("join %s: %v", name, err)
+	}
+	n.ID = res.NodeID
+	c.nodes = append(c.nodes, n)
+	n.Start()
+	return n
+}
+
+// AddMaster joins one more master and starts it.
+func (c *Cluster) AddMaster(name string) *Node {
+	c.t.Helper()
+	token, err := c.Master().API().CreateToken(c.t.Context(), api.TokenRequest{Role: topology.RoleMaster})
+	if err != nil {
+		c.t.Fatalf("token for %s: %v", name, err)
+	}
+	n := c.Prepare(name)
+	n.Options.APIPort, n.Options.EtcdPeerPort = FreePort(c.t), FreePort(c.t)
+	o := c.JoinOptions(n)
+	o.Role, o.Token = topology.RoleMaster, token.Token
+	res, err := node.Join(c.t.Context(), o)
 	if err != nil {
 		c.t.Fatalf("join %s: %v", name, err)
 	}

@@ -49,6 +49,7 @@ func New(s *api.Service, logger *slog.Logger) http.Handler {
 		}),
 	)
 	piccolov1.RegisterNodeAgentServiceServer(g, &server{service: s})
+	piccolov1.RegisterMasterServiceServer(g, &masters{service: s})
 	return g
 }
 

@@ -1,0 +1,125 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"piccolo.io/piccolo/node/workload"
+	"piccolo.io/piccolo/store"
+	"piccolo.io/piccolo/topology"
+)
+
+const (
+	// membersPause before the leader looks again at members that are on their
+	// way to where they should be: a learner that catches up tells nobody.
+	membersPause = time.Second
+	// membersTimeout bounds one look and the change that follows.
+	membersTimeout = 10 * time.Second
+)
+
+// Secrets gives a new master what every master holds.
+func (m *Master) Secrets(ctx context.Context, master string) (workload.Secrets, error) {
+	if err := m.fellow(ctx, master); err != nil {
+		return workload.Secrets{}, fmt.Errorf("fetch the masters' secrets: %w", err)
+	}
+	return m.o.Secrets()
+}
+
+// TakeSeat makes room for a new master among the members of the store, and
+// returns the peer addresses of the others. It follows as a learner until it
+// has caught up.
+func (m *Master) TakeSeat(ctx context.Context, master, peerAddress string) ([]string, error) {
+	if err := m.fellow(ctx, master); err != nil {
+		return nil, fmt.Errorf("take a seat: %w", err)
+	}
+	if err := m.o.Store.AddLearner(ctx, master, peerAddress); err != nil {
+		return nil, fmt.Errorf("take a seat for %s: %w", m.nameOf(master), err)
+	}
+	trigger(m.seats)
+	peers, err := m.o.Store.Peers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, p := range peers {
+		if p.Name != master {
+			out = append(out, p.Address)
+		}
+	}
+	return out, nil
+}
+
+// Voters is how many of so many masters vote: the largest odd number, because
+// an even one survives no more losses than the odd one below it. Of two masters
+// the second is a standby.
+func Voters(masters int) int {
+	if masters < 1 {
+		return 0
+	}
+	return masters - (masters+1)%2
+}
+
+// members keeps the store's members in line with the masters: a learner that
+// has caught up gets its vote where one is due, and who is no master any more
+// goes. One change at a time; what is refused now is tried again.
+func (o *office) members(ctx context.Context) error {
+	for {
+		settled, err := o.placeMember(ctx)
+		if err != nil && ctx.Err() == nil {
+			o.m.o.Logger.Warn("members of the store not changed, trying again", "error", err)
+		}
+		var again <-chan time.Time
+		if !settled {
+			again = time.After(membersPause)
+		}
+		select {
+		case <-again:
+		case <-o.m.seats:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// placeMember makes one change at most; settled says that there is nothing
+// left to do.
+func (o *office) placeMember(ctx context.Context) (settled bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, membersTimeout)
+	defer cancel()
+	peers, err := o.m.o.Store.Peers(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range peers {
+		if n, ok := o.m.nodes.get(p.Name); !ok || n.Value.Role != topology.RoleMaster || n.Value.Status == topology.StatusTerminating {
+			o.m.o.Logger.Info("a member of the store is no master any more and goes", "member", p.Name)
+			return false, o.m.o.Store.Remove(ctx, p.Name)
+		}
+	}
+	voters, learner := 0, ""
+	for _, p := range peers {
+		switch {
+		case !p.Learner:
+			voters++
+		case learner == "" && p.Started && p.Health != nil && p.Health.CaughtUp:
+			learner = p.Name
+		}
+	}
+	if voters >= Voters(len(peers)) {
+		return true, nil
+	}
+	if learner == "" {
+		return false, nil
+	}
+	switch err := o.m.o.Store.Promote(ctx, learner); {
+	case errors.Is(err, store.ErrNotCaughtUp):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	o.m.o.Logger.Info("a master has its vote", "node", o.m.nameOf(learner), "voters", voters+1)
+	o.m.o.Publisher.Log("MasterVotes", o.m.nameOf(learner), fmt.Sprintf("takes part in the store: %d masters vote", voters+1))
+	return false, nil
+}
