@@ -64,7 +64,7 @@ func TestLeave(t *testing.T) {
 	c := nodetest.New(t, 2)
 	sub := c.Node(1)
 	var e *api.Error
-	if err := c.Master().API().Leave(bounded(t)); !errors.As(err, &e) || e.Kind != api.KindConflict || !strings.Contains(e.Hint, "piccolo reset") {
+	if err := c.Master().API().Leave(bounded(t)); !errors.As(err, &e) || e.Kind != api.KindConflict || !strings.Contains(e.Message, "piccolo reset") {
 		t.Errorf("the only master leaves: %v", err)
 	}
 	ok(t, os.WriteFile(sub.Options.DataDir+"/note.txt", []byte("mine"), 0o600))

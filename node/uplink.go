@@ -202,10 +202,6 @@ func (s *self) Status() api.SelfStatus {
 // belongs to nothing; the daemon ends and removes the rest. A node that the
 // cluster has removed already has nobody to ask.
 func (s *self) Leave(ctx context.Context) error {
-	if s.m.Role == topology.RoleMaster {
-		return api.Conflictf("leave the cluster: this is its only master and holds its data").
-			WithHint("`piccolo reset` on this machine ends the cluster")
-	}
 	if s.agent.Standing().Mode != agent.ModeRemoved {
 		if err := s.up.leave(ctx); err != nil && !errors.Is(err, topology.ErrRemoved) {
 			return err

@@ -16,5 +16,8 @@ var ErrIdentityInUse = errors.New("this identity is in use by another machine")
 // an honest node needs it. It may ask again later.
 var ErrTooOften = errors.New("too often: try again later")
 
+// ErrNeeded: the cluster cannot do without this master now.
+var ErrNeeded = errors.New("the cluster cannot do without it")
+
 // ErrClusterFull: the cluster has as many nodes as it may have.
 var ErrClusterFull = errors.New("the cluster is full")

@@ -148,6 +148,7 @@ func kindOf(err error) Kind {
 		{topology.ErrIdentityInUse, KindConflict},
 		{topology.ErrClusterFull, KindConflict},
 		{topology.ErrTooOften, KindTooMany},
+		{topology.ErrNeeded, KindConflict},
 		{topology.ErrTransition, KindConflict},
 		{topology.ErrInvalid, KindInvalid},
 		{topology.ErrRemoved, KindDenied},

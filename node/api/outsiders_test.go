@@ -17,7 +17,7 @@ func TestStoreErrorsHaveTheirKind(t *testing.T) {
 	for err, want := range map[error]api.Kind{
 		store.ErrInvalid: api.KindInvalid, store.ErrTooLarge: api.KindTooLarge, store.ErrFull: api.KindUnavailable,
 		store.ErrDiskFull: api.KindUnavailable, store.ErrUnreadable: api.KindInternal, store.ErrDamaged: api.KindInternal,
-		topology.ErrIdentityInUse: api.KindConflict, topology.ErrClusterFull: api.KindConflict, topology.ErrTooOften: api.KindTooMany,
+		topology.ErrIdentityInUse: api.KindConflict, topology.ErrClusterFull: api.KindConflict, topology.ErrTooOften: api.KindTooMany, topology.ErrNeeded: api.KindConflict,
 	} {
 		if got := api.Classify(fmt.Errorf("do it: %w", err)).Kind; got != want {
 			t.Errorf("%v is %s, not %s", err, got, want)

@@ -174,10 +174,6 @@ func (s *Service) RemoveNode(ctx context.Context, p auth.Principal, ref string) 
 	if n, err = s.find(ref); err != nil {
 		return n, err
 	}
-	if n.Role == topology.RoleMaster && n.Status != topology.StatusPending {
-		return n, Conflictf("remove node %s: it is a master and holds the cluster's data", n.Name).
-			WithHint("remove the subs, stop piccolo on %s, then `piccolo reset` there ends the cluster", n.Name)
-	}
 	signal := topology.SignalRemove
 	if n.Status == topology.StatusPending {
 		signal = topology.SignalRejected

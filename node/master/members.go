@@ -123,3 +123,37 @@ func (o *office) placeMember(ctx context.Context) (settled bool, err error) {
 	o.m.o.Publisher.Log("MasterVotes", o.m.nameOf(learner), fmt.Sprintf("takes part in the store: %d masters vote", voters+1))
 	return false, nil
 }
+
+// mayGo refuses the removal of a master without which the store would have no
+// quorum, or no data.
+func (m *Master) mayGo(ctx context.Context, n topology.Node) error {
+	if n.Role != topology.RoleMaster {
+		return nil
+	}
+	peers, err := m.o.Store.Peers(ctx)
+	if err != nil {
+		return fmt.Errorf("remove master %s: %w", n.Name, err)
+	}
+	votes, left, reached := false, 0, 0
+	for _, p := range peers {
+		switch {
+		case p.Learner:
+		case p.Name == n.ID:
+			votes = true
+		default:
+			left++
+			if r, ok := m.nodes.get(p.Name); ok && m.lastHeard(r.Value) == nil {
+				reached++
+			}
+		}
+	}
+	switch {
+	case !votes:
+		return nil
+	case left == 0:
+		return fmt.Errorf("remove master %s: %w: it alone holds the cluster's data: `piccolo reset` on it ends the cluster; two more masters make it one that can go", n.Name, topology.ErrNeeded)
+	case reached <= left/2:
+		return fmt.Errorf("remove master %s: %w: of the %d others that vote only %d are reached, and %d are needed: bring them back first", n.Name, topology.ErrNeeded, left, reached, left/2+1)
+	}
+	return nil
+}

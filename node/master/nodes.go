@@ -128,6 +128,9 @@ func (m *Master) expel(ctx context.Context, id string, signal topology.Signal, b
 		if err := m.transition(&n, signal, n.Reasons); err != nil {
 			return n, gone, err
 		}
+		if err := m.mayGo(ctx, n); err != nil {
+			return n, gone, err
+		}
 		ops := []store.Op{m.nodes.collection.OpUpdate(id, r.Revision, n)}
 		if gone = (revocation{Name: n.Name, At: m.o.Now(), By: by, Why: why}); why != "" {
 			ops = append(ops, m.revoked.OpCreate(id, gone))

@@ -189,13 +189,6 @@ func (m *Master) Renew(ctx context.Context, connection, id string, csr []byte) (
 
 // Leave takes a node out at its own wish, over the connection of its session.
 func (m *Master) Leave(ctx context.Context, connection, id string) error {
-	n, err := m.member(ctx, id)
-	if err != nil {
-		return err
-	}
-	if n.Role == topology.RoleMaster {
-		return fmt.Errorf("node %s leaves: %w: it is the only master and holds the cluster's data; `piccolo reset` on it ends the cluster", n.Name, store.ErrConflict)
-	}
 	if _, _, err := m.attendee(ctx, connection, id); err != nil {
 		return err
 	}
