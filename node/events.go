@@ -18,13 +18,17 @@ import (
 	"piccolo.io/piccolo/topology"
 )
 
-// apply obeys a plan.
+// apply obeys a plan. Another role takes longer: that goes on by itself, and
+// begins again from the kept plan if the power is cut meanwhile.
 func (d *daemon) apply(p workload.Plan) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(p.LogLevel)); err != nil {
 		return fmt.Errorf("log level %q: %w", p.LogLevel, err)
 	}
 	d.o.Level.Set(level)
+	if p.Role != "" && p.Role != d.m.Role {
+		d.wantRole(p.Role)
+	}
 	return nil
 }
 

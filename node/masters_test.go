@@ -1,7 +1,10 @@
 package node_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"piccolo.io/piccolo/node/api"
@@ -68,4 +71,51 @@ func votes(t testing.TB, n *nodetest.Node) int {
 		}
 	}
 	return votes
+}
+
+// TestPromoteAndDemote: a sub becomes a master and a sub again, and what only
+// masters hold goes with its office.
+func TestPromoteAndDemote(t *testing.T) {
+	t.Parallel()
+	c := nodetest.With(t, 3, nodetest.Options{Log: true})
+	sub := c.Node(1)
+	master, back := topology.RoleMaster, topology.RoleSub
+	sub.Options.APIPort, sub.Options.EtcdPeerPort = nodetest.FreePort(t), nodetest.FreePort(t)
+	sub.Restart()
+	c.WaitStatus(sub, topology.StatusReady)
+	_, err := c.Master().API().PatchNode(bounded(t), sub.Name, api.NodePatch{Role: &master})
+	ok(t, err)
+	nodetest.Eventually(t, nodetest.Patience, "it serves the whole cluster", func() error {
+		st, err := sub.API().Status(bounded(t))
+		if err != nil {
+			return err
+		}
+		if st.Value.Self.Role != topology.RoleMaster || st.AsOf != nil {
+			return fmt.Errorf("it is a %s, as of %v", st.Value.Self.Role, st.AsOf)
+		}
+		return nil
+	})
+	ask(t, sub, c.Node(2), topology.StatusReady)
+	c.WaitStatus(sub, topology.StatusReady)
+	if _, err := os.Stat(filepath.Join(sub.Options.DataDir, "ca.key")); err != nil {
+		t.Error(err)
+	}
+	_, err = c.Master().API().PatchNode(bounded(t), sub.Name, api.NodePatch{Role: &back})
+	ok(t, err)
+	nodetest.Eventually(t, nodetest.Patience, "it is a sub again", func() error {
+		st, err := sub.API().Status(bounded(t))
+		if err != nil {
+			return errors.Join(err, sub.Err())
+		}
+		if st.Value.Self.Role != topology.RoleSub || st.Value.Self.Mode != "Online" {
+			return fmt.Errorf("it is a %s, %s: %s", st.Value.Self.Role, st.Value.Self.Mode, st.Value.Self.ModeReason)
+		}
+		return nil
+	})
+	c.WaitStatus(sub, topology.StatusReady)
+	for _, name := range []string{"ca.key", "store.key", "etcd"} {
+		if _, err := os.Stat(filepath.Join(sub.Options.DataDir, name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

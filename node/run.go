@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"piccolo.io/piccolo/gossip"
@@ -18,6 +19,7 @@ import (
 	"piccolo.io/piccolo/node/master"
 	"piccolo.io/piccolo/node/pki"
 	"piccolo.io/piccolo/store"
+	"piccolo.io/piccolo/topology"
 )
 
 // aliveInterval between two signs that the daemon's own loops turn. systemd's
@@ -44,11 +46,27 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("run node: %w", err)
 	}
 	defer func() { err = errors.Join(err, dir.close()) }()
+	o.Ready = sync.OnceFunc(o.Ready)
+	for {
+		err := runAs(ctx, o, dir)
+		if !errors.Is(err, errRoleChanged) {
+			return err
+		}
+	}
+}
+
+// runAs runs the node in the role that it has now.
+func runAs(ctx context.Context, o Options, dir *dataDir) error {
 	m, err := dir.membership()
 	if err != nil {
 		return fmt.Errorf("run node: %w", err)
 	}
-	d := &daemon{o: o, dir: dir, m: m, stages: newStages(), started: time.Now(), instance: newInstance()}
+	if m.Role == topology.RoleSub {
+		if err := dir.dropSecrets(); err != nil {
+			return fmt.Errorf("run node: %w", err)
+		}
+	}
+	d := &daemon{o: o, dir: dir, m: m, stages: newStages(), started: time.Now(), instance: newInstance(), role: make(chan topology.Role, 1)}
 	if err := d.build(ctx); err != nil {
 		return fmt.Errorf("start node %s: %w", m.Name, err)
 	}
@@ -79,6 +97,8 @@ type daemon struct {
 	ca      *pki.CA // on a master
 	master  *master.Master
 	peering *peering // on a master
+	// role that the plan asks for; capacity 1.
+	role    chan topology.Role
 	service *api.Service
 }
 
@@ -147,12 +167,13 @@ func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 		<-ctx.Done()
 		return nil
 	})
+	s.start("role", d.changeRole)
 	if d.master != nil {
-		s.start("store", d.member.Run)
+		s.start("store", d.runStore)
 		if !s.await(ctx, d.member.Ready()) {
 			return server.Close()
 		}
-		s.start("control plane", d.master.Run)
+		s.start("control plane", d.runMaster)
 		if !s.await(ctx, d.master.Ready()) {
 			return server.Close()
 		}

@@ -21,9 +21,7 @@ const (
 	seatTimeout = 10 * time.Second
 )
 
-// becomeMaster fetches what every master holds and takes a seat in the store,
-// with a certificate that names this node a master. It returns the peer
-// addresses of the other masters.
+// becomeMaster takes a seat among the masters for a board that joins as one.
 func (e *enrolment) becomeMaster(ctx context.Context, identity *pki.Identity, a workload.Admission) ([]string, error) {
 	source, err := pki.NewSource(identity, e.clock)
 	if err != nil {
@@ -33,28 +31,7 @@ func (e *enrolment) becomeMaster(ctx context.Context, identity *pki.Identity, a 
 	if len(masters) == 0 {
 		masters = []string{e.o.Master}
 	}
-	ctx, cancel := context.WithTimeout(ctx, seatPatience)
-	defer cancel()
-	secrets, err := askMasters(ctx, source, e.clock, masters, func(ctx context.Context, m *client.Agent) (workload.Secrets, error) {
-		return m.FetchSecrets(ctx)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("fetch the masters' secrets: %w", err)
-	}
-	if err := errors.Join(e.dir.write(pki.CAKeyFile, secrets.CAKey), e.dir.write(storeKey, secrets.StoreKey)); err != nil {
-		return nil, err
-	}
-	if _, err := pki.LoadCA(e.dir.path, e.clock); err != nil {
-		return nil, err
-	}
-	own := workload.HostPort(e.m.Address, e.m.EtcdPeerPort)
-	peers, err := askMasters(ctx, source, e.clock, masters, func(ctx context.Context, m *client.Agent) ([]string, error) {
-		return m.TakeSeat(ctx, own)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("take a seat in the store: %w", err)
-	}
-	return peers, nil
+	return sitDown(ctx, e.dir, source, e.clock, masters, workload.HostPort(e.m.Address, e.m.EtcdPeerPort))
 }
 
 // askMasters asks one master after the other until one of them does what only

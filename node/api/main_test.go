@@ -118,6 +118,15 @@ func (f *fake) EditNode(_ context.Context, id string, edit func(*topology.Node) 
 	return n, f.did("edit " + id)
 }
 
+func (f *fake) SetRole(_ context.Context, id string, role topology.Role) (topology.Node, error) {
+	n, err := f.find(id)
+	if err != nil {
+		return n, err
+	}
+	n.Role = role
+	return n, f.did("role " + string(role) + " " + id)
+}
+
 func (f *fake) SignalNode(_ context.Context, id string, s topology.Signal, by string) (topology.Node, error) {
 	n, err := f.find(id)
 	if err != nil {

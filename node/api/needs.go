@@ -29,6 +29,8 @@ type Administration interface {
 	EditNode(ctx context.Context, id string, edit func(*topology.Node) error) (topology.Node, error)
 	// SignalNode carries out an administrator's signal.
 	SignalNode(ctx context.Context, id string, signal topology.Signal, by string) (topology.Node, error)
+	// SetRole makes a sub a master, or a master a sub.
+	SetRole(ctx context.Context, id string, role topology.Role) (topology.Node, error)
 	// PutTopology replaces the cluster's name and configuration. A revision
 	// other than 0 must be the newest one.
 	PutTopology(ctx context.Context, t topology.ClusterTopology) (topology.ClusterTopology, error)
@@ -135,6 +137,8 @@ type NodePatch struct {
 	Labels map[string]*string `json:"labels"`
 	// LogLevel: an empty string or null removes the override.
 	LogLevel *string `json:"log_level"`
+	// Role makes a sub a master, or a master a sub.
+	Role *topology.Role `json:"role"`
 	// Status asks for a change of state: Maintenance, Ready (resume) or
 	// Initializing (approve a pending node).
 	Status *topology.NodeStatus `json:"status"`

@@ -98,6 +98,9 @@ func (s *Service) PatchNode(ctx context.Context, p auth.Principal, ref string, p
 	if n, err = s.find(ref); err != nil {
 		return n, err
 	}
+	if patch.Role != nil {
+		return s.setRole(ctx, n, patch)
+	}
 	signal, err := patch.signal(n)
 	if err != nil {
 		return n, err
@@ -113,6 +116,19 @@ func (s *Service) PatchNode(ctx context.Context, p auth.Principal, ref string, p
 		}
 	}
 	return n, nil
+}
+
+// setRole changes the role of a node, which is a request of its own: the node
+// restarts in its new role.
+func (s *Service) setRole(ctx context.Context, n topology.Node, patch NodePatch) (topology.Node, error) {
+	switch {
+	case patch.Labels != nil || patch.LogLevel != nil || patch.Status != nil:
+		return n, Invalidf("change node %s: the role is changed alone", n.Name)
+	case !patch.Role.Valid():
+		return n, Invalidf("change node %s: role %q is not valid: use sub or master", n.Name, *patch.Role)
+	}
+	n, err := s.Administration.SetRole(ctx, n.ID, *patch.Role)
+	return n, classified(err)
 }
 
 // edit applies labels and log level to n.

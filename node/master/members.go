@@ -124,6 +124,30 @@ func (o *office) placeMember(ctx context.Context) (settled bool, err error) {
 	return false, nil
 }
 
+// SetRole makes a sub a master, or a master a sub. The node takes its new role
+// when it obeys the plan that follows.
+func (m *Master) SetRole(ctx context.Context, id string, role topology.Role) (topology.Node, error) {
+	r, err := m.nodes.collection.Get(ctx, id)
+	if err != nil {
+		return topology.Node{}, err
+	}
+	if role != topology.RoleMaster {
+		if err := m.mayGo(ctx, r.Value); err != nil {
+			return r.Value, err
+		}
+	}
+	return m.changeNode(ctx, id, func(n *topology.Node) error {
+		if n.Role == role {
+			return nil
+		}
+		if n.Status != topology.StatusReady {
+			return fmt.Errorf("make node %s a %s: %w: it is %s, and must be Ready", n.Name, role, topology.ErrTransition, n.Status)
+		}
+		n.Role = role
+		return nil
+	})
+}
+
 // mayGo refuses the removal of a master without which the store would have no
 // quorum, or no data.
 func (m *Master) mayGo(ctx context.Context, n topology.Node) error {
@@ -132,7 +156,7 @@ func (m *Master) mayGo(ctx context.Context, n topology.Node) error {
 	}
 	peers, err := m.o.Store.Peers(ctx)
 	if err != nil {
-		return fmt.Errorf("remove master %s: %w", n.Name, err)
+		return fmt.Errorf("let master %s go: %w", n.Name, err)
 	}
 	votes, left, reached := false, 0, 0
 	for _, p := range peers {
@@ -151,9 +175,9 @@ func (m *Master) mayGo(ctx context.Context, n topology.Node) error {
 	case !votes:
 		return nil
 	case left == 0:
-		return fmt.Errorf("remove master %s: %w: it alone holds the cluster's data: `piccolo reset` on it ends the cluster; two more masters make it one that can go", n.Name, topology.ErrNeeded)
+		return fmt.Errorf("let master %s go: %w: it alone holds the cluster's data: `piccolo reset` on it ends the cluster; two more masters make it one that can go", n.Name, topology.ErrNeeded)
 	case reached <= left/2:
-		return fmt.Errorf("remove master %s: %w: of the %d others that vote only %d are reached, and %d are needed: bring them back first", n.Name, topology.ErrNeeded, left, reached, left/2+1)
+		return fmt.Errorf("let master %s go: %w: of the %d others that vote only %d are reached, and %d are needed: bring them back first", n.Name, topology.ErrNeeded, left, reached, left/2+1)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ type Plan struct {
 	// Name and Labels as the cluster has them.
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels"`
+	// Role that the node is to have; empty in a plan of an older master.
+	Role topology.Role `json:"role,omitempty"`
 	// HeartbeatInterval between two signs of life; see topology.Config.
 	HeartbeatInterval topology.Duration `json:"heartbeat_interval"`
 	// LogLevel of the node's daemon.
@@ -35,7 +37,7 @@ func PlanFor(config topology.Config, n topology.Node) Plan {
 	for k, v := range n.Labels {
 		labels[k] = v
 	}
-	return Plan{Node: n.ID, Name: n.Name, Labels: labels, HeartbeatInterval: config.HeartbeatInterval, LogLevel: level}
+	return Plan{Node: n.ID, Name: n.Name, Role: n.Role, Labels: labels, HeartbeatInterval: config.HeartbeatInterval, LogLevel: level}
 }
 
 // Validate is the node's own guard: it refuses a plan that is not for it or
@@ -46,6 +48,9 @@ func (p Plan) Validate(node string) error {
 	}
 	if p.Revision <= 0 {
 		return fmt.Errorf("plan for node %s has no revision", p.Node)
+	}
+	if p.Role != "" && !p.Role.Valid() {
+		return fmt.Errorf("plan %d asks for role %.32q, which this version does not know", p.Revision, p.Role)
 	}
 	c := topology.Config{HeartbeatInterval: p.HeartbeatInterval, LogLevel: p.LogLevel, Approval: topology.ApprovalToken}
 	if err := c.Validate(); err != nil {

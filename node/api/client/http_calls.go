@@ -57,6 +57,9 @@ func (c *HTTP) PatchNode(ctx context.Context, ref string, patch api.NodePatch) (
 	if patch.LogLevel != nil {
 		body["log_level"] = *patch.LogLevel
 	}
+	if patch.Role != nil {
+		body["role"] = *patch.Role
+	}
 	if patch.Status != nil {
 		body["status"] = *patch.Status
 	}

@@ -171,7 +171,7 @@ func FromPlan(p workload.Plan) *Plan {
 		return nil
 	}
 	return &Plan{Node: p.Node, Revision: p.Revision, Name: p.Name, Labels: p.Labels,
-		HeartbeatInterval: durationpb.New(time.Duration(p.HeartbeatInterval)), LogLevel: p.LogLevel}
+		HeartbeatInterval: durationpb.New(time.Duration(p.HeartbeatInterval)), LogLevel: p.LogLevel, Role: string(p.Role)}
 }
 
 // ToPlan reads a plan; an absent one has revision 0.
@@ -180,7 +180,7 @@ func (x *Plan) ToPlan() workload.Plan {
 		return workload.Plan{}
 	}
 	return workload.Plan{Node: x.GetNode(), Revision: x.GetRevision(), Name: x.GetName(), Labels: x.GetLabels(),
-		HeartbeatInterval: topology.Duration(x.GetHeartbeatInterval().AsDuration()), LogLevel: x.GetLogLevel()}
+		HeartbeatInterval: topology.Duration(x.GetHeartbeatInterval().AsDuration()), LogLevel: x.GetLogLevel(), Role: topology.Role(x.GetRole())}
 }
 
 // FromView writes v without its AsOf, which is the reader's own.

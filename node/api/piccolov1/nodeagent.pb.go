@@ -1413,6 +1413,7 @@ type Plan struct {
 	Labels            map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	HeartbeatInterval *durationpb.Duration   `protobuf:"bytes,5,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	LogLevel          string                 `protobuf:"bytes,6,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`
+	Role              string                 `protobuf:"bytes,7,opt,name=role,proto3" json:"role,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1485,6 +1486,13 @@ func (x *Plan) GetHeartbeatInterval() *durationpb.Duration {
 func (x *Plan) GetLogLevel() string {
 	if x != nil {
 		return x.LogLevel
+	}
+	return ""
+}
+
+func (x *Plan) GetRole() string {
+	if x != nil {
+		return x.Role
 	}
 	return ""
 }
@@ -2624,14 +2632,15 @@ const file_node_api_piccolov1_nodeagent_proto_rawDesc = "" +
 	"\vapply_error\x18\x03 \x01(\tR\n" +
 	"applyError\"6\n" +
 	"\x0eConfigResponse\x12$\n" +
-	"\x04plan\x18\x01 \x01(\v2\x10.piccolo.v1.PlanR\x04plan\"\xa2\x02\n" +
+	"\x04plan\x18\x01 \x01(\v2\x10.piccolo.v1.PlanR\x04plan\"\xb6\x02\n" +
 	"\x04Plan\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x124\n" +
 	"\x06labels\x18\x04 \x03(\v2\x1c.piccolo.v1.Plan.LabelsEntryR\x06labels\x12H\n" +
 	"\x12heartbeat_interval\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x1b\n" +
-	"\tlog_level\x18\x06 \x01(\tR\blogLevel\x1a9\n" +
+	"\tlog_level\x18\x06 \x01(\tR\blogLevel\x12\x12\n" +
+	"\x04role\x18\a \x01(\tR\x04role\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x01\n" +

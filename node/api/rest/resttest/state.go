@@ -142,6 +142,11 @@ func (s *State) EditNode(_ context.Context, id string, edit func(*topology.Node)
 	return n.Clone(), nil
 }
 
+// SetRole changes one node's role.
+func (s *State) SetRole(ctx context.Context, id string, role topology.Role) (topology.Node, error) {
+	return s.EditNode(ctx, id, func(n *topology.Node) error { n.Role = role; return nil })
+}
+
 // SignalNode changes one node's state.
 func (s *State) SignalNode(_ context.Context, id string, signal topology.Signal, _ string) (topology.Node, error) {
 	s.mu.Lock()
