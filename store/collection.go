@@ -117,8 +117,8 @@ func (c *Collection[T]) Update(ctx context.Context, key string, rev int64, value
 
 // Delete removes the record if it is still at revision rev, or AnyRevision.
 // ErrNotFound, ErrConflict.
-func (c *Collection[T]) Delete(ctx context.Context, key string, rev int64) error {
-	_, err := c.m.Commit(ctx, c.OpDelete(key, rev))
+func (c *Collection[T]) Delete(ctx context.Context, key string, rev int64, opts ...WriteOption) error {
+	_, err := c.m.Commit(ctx, c.OpDelete(key, rev, opts...))
 	return err
 }
 
@@ -187,8 +187,8 @@ func (c *Collection[T]) OpUpdate(key string, rev int64, value T, opts ...WriteOp
 }
 
 // OpDelete is Delete as part of a Commit.
-func (c *Collection[T]) OpDelete(key string, rev int64) Op {
-	op := c.op("delete", key, rev)
+func (c *Collection[T]) OpDelete(key string, rev int64, opts ...WriteOption) Op {
+	op := c.op("delete", key, rev).with(collectOptions(opts))
 	if rev == 0 && op.err == nil {
 		op.err = fmt.Errorf("revision 0: a record that does not exist cannot be deleted: %w", ErrInvalid)
 	}
@@ -211,7 +211,8 @@ func (c *Collection[T]) op(verb, key string, rev int64) Op {
 }
 
 func (c *Collection[T]) put(verb, key string, rev int64, value T, opts []WriteOption) Op {
-	op := c.op(verb, key, rev)
+	o := collectOptions(opts)
+	op := c.op(verb, key, rev).with(o)
 	if op.err != nil {
 		return op
 	}
@@ -221,7 +222,7 @@ func (c *Collection[T]) put(verb, key string, rev int64, value T, opts []WriteOp
 	}
 	op.size, op.err, op.acts = len(data), err, true
 	var etcdOpts []clientv3.OpOption
-	if o := collectOptions(opts); o.setLease {
+	if o.setLease {
 		etcdOpts = append(etcdOpts, clientv3.WithLease(clientv3.LeaseID(o.lease)))
 	} else if rev != 0 {
 		etcdOpts = append(etcdOpts, clientv3.WithIgnoreLease())
