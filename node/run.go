@@ -48,7 +48,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("run node: %w", err)
 	}
-	d := &daemon{o: o, dir: dir, m: m, stages: newStages(), started: time.Now(), instance: newInstance()}
+	d := &daemon{o: o, dir: dir, m: m, stages: newStages(), tenure: newTenure(), started: time.Now(), instance: newInstance()}
 	if err := d.build(ctx); err != nil {
 		return fmt.Errorf("start node %s: %w", m.Name, err)
 	}
@@ -72,6 +72,7 @@ type daemon struct {
 	source  *pki.Source
 	renewer *pki.Renewer
 	up      *uplinks
+	tenure  *tenure
 	hub     *feed.Hub
 	mesh    *gossip.Mesh
 	agent   *agent.Agent
@@ -138,6 +139,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 	s := d.stages
+	mesh, renewal := d.tenure.during(d.mesh.Run), d.tenure.during(d.renewer.Run)
 	d.o.Status("starting")
 	s.start("start gate", func(ctx context.Context) error {
 		if err := startGate(ctx, d.o, d.m); err != nil {
@@ -147,7 +149,7 @@ func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 		return nil
 	})
 	if d.master != nil {
-		s.start("store", d.member.Run)
+		s.start("store", func(ctx context.Context) error { return d.broken(d.member.Run(ctx)) })
 		if !s.await(ctx, d.member.Ready()) {
 			return server.Close()
 		}
@@ -160,7 +162,7 @@ func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 		}
 	}
 	s.start("API", server.Run)
-	s.start("gossip", d.mesh.Run)
+	s.start("gossip", mesh)
 	s.start("gossip events", func(ctx context.Context) error { return ended(ctx, d.mesh.Follow(ctx, d.heard)) })
 	s.start("agent", func(ctx context.Context) error {
 		err := d.agent.Run(ctx)
@@ -169,7 +171,7 @@ func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 		}
 		return err
 	})
-	s.start("certificate renewal", d.renewer.Run)
+	s.start("certificate renewal", renewal)
 	s.start("watchdog", d.alive)
 	d.o.Ready()
 	return nil
