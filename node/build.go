@@ -26,7 +26,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if d.clock, err = pki.NewClock(pki.ClockOptions{Build: d.o.BuildTime, Path: d.dir.join(clockFile)}); err != nil {
 		return err
 	}
-	if d.ident, err = pki.LoadIdentity(d.dir.path); err != nil {
+	if err := d.loadIdentity(); err != nil {
 		return err
 	}
 	if d.source, err = pki.NewSource(d.ident, d.clock); err != nil {
@@ -42,6 +42,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if err := d.buildAgent(ctx); err != nil {
 		return err
 	}
+	d.up.doubt = d.agent.Doubt
 	if d.m.Role == topology.RoleMaster {
 		d.peering = newPeering(d.m.ID, d.up, d.o.Logger)
 		if err := d.buildMaster(); err != nil {
@@ -58,10 +59,26 @@ func (d *daemon) build(ctx context.Context) error {
 	return d.buildService()
 }
 
+// loadIdentity takes a lost certificate for one that ran out: this node's key
+// is what the cluster knows it by.
+func (d *daemon) loadIdentity() error {
+	var lost, err error
+	if d.ident, lost, err = pki.LoadMember(d.dir.path); err != nil {
+		return d.unusable(err)
+	}
+	if d.ident.ID() != d.m.ID {
+		return d.damaged(pki.NodeKeyFile, fmt.Errorf("use %s: it is the key of node %s, but %s is of node %s", d.dir.join(pki.NodeKeyFile), d.ident.ID(), memberFile, d.m.ID))
+	}
+	if lost != nil {
+		d.o.Logger.Warn("this node's certificate is lost; its key gets it a new one", "reason", lost)
+	}
+	return nil
+}
+
 func (d *daemon) buildMesh() error {
 	keyring, err := gossip.LoadKeyring(d.dir.join(gossipFile))
 	if err != nil {
-		return err
+		return d.damaged(gossipFile, err)
 	}
 	advertise, err := netip.ParseAddr(d.m.Address)
 	if err != nil {
@@ -117,7 +134,7 @@ func (d *daemon) buildAgent(ctx context.Context) error {
 	d.agent, err = agent.New(agent.Options{
 		Identity: identity, Masters: masters, Connect: d.up.connect, Podman: engine, Checker: checker, Cache: kept,
 		Apply: d.apply, OnView: d.see, OnKeyring: d.rekey, OnRemoved: d.removed, OnContainers: d.publishContainers,
-		ObserveTime: d.observeTime, Now: d.clock.Now, Logger: d.o.Logger,
+		OnEvent: d.note, ObserveTime: d.observeTime, Now: d.clock.Now, Logger: d.o.Logger,
 	})
 	return err
 }
@@ -125,7 +142,7 @@ func (d *daemon) buildAgent(ctx context.Context) error {
 func (d *daemon) buildMaster() error {
 	var err error
 	if d.ca, err = pki.LoadCA(d.dir.path, d.clock); err != nil {
-		return err
+		return d.damaged(pki.CAKeyFile, err)
 	}
 	if !d.clock.Now().Before(d.source.Current().NotAfter) {
 		if err := d.replaceOwn(); err != nil {
@@ -134,7 +151,7 @@ func (d *daemon) buildMaster() error {
 	}
 	sealer, err := store.LoadKeyFile(d.dir.join(storeKey))
 	if err != nil {
-		return err
+		return d.damaged(storeKey, err)
 	}
 	d.member, err = store.New(store.Options{
 		Name: d.m.ID, Dir: d.dir.join(etcdDir), Sealer: sealer, Logger: d.o.Logger,
@@ -147,7 +164,7 @@ func (d *daemon) buildMaster() error {
 	}
 	seed, err := d.seed()
 	if err != nil {
-		return err
+		return d.damaged(seedFile, err)
 	}
 	d.master, err = master.New(master.Options{
 		Store: d.member, CA: d.ca, Self: d.m.ID, ClusterID: d.m.ClusterID, Prober: d.mesh, Publisher: publisher{d.hub, d.o.Logger, d.clock.Now},
@@ -181,14 +198,14 @@ func (d *daemon) replaceOwn() error {
 }
 
 func (d *daemon) buildService() error {
-	s := &self{m: d.m, agent: d.agent, source: d.source, up: d.up, version: d.o.Version, started: d.started, forget: d.dir.forget, quit: func() { d.stages.end(errLeft) }}
+	s := &self{m: d.m, agent: d.agent, source: d.source, up: d.up, version: d.o.Version, started: d.started, depart: d.tenure.depart, forget: d.dir.forget, quit: func() { d.stages.end(errLeft) }}
 	o := api.Options{Self: s, Fingerprint: d.m.Fingerprint, Now: d.clock.Now, Logger: d.o.Logger}
 	if d.master != nil {
 		o.Knowledge, o.Figures, o.Administration, o.Tokens = d.master, d.master, d.master, d.master
 		o.Enrolment, o.Sessions, o.Masters = d.master, d.master, d.master
 		o.MasterAddress = workload.HostPort(d.m.Address, d.m.APIPort)
 	} else {
-		h := &hearsay{m: d.m, agent: d.agent, now: d.clock.Now}
+		h := &hearsay{m: d.m, agent: d.agent}
 		o.Knowledge, o.Figures = h, h
 	}
 	var err error

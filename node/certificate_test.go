@@ -3,6 +3,8 @@ package node_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +94,43 @@ func TestReturnAfterExpiry(t *testing.T) {
 	var e *api.Error
 	if _, err := c.Record(sub); !errors.As(err, &e) || e.Kind != api.KindNotFound {
 		t.Errorf("it is back: %v", err)
+	}
+}
+
+// TestLostCertificate: it is missing or damaged, and the key is good. The master
+// signs its own, the sub proves its key, and a sub without a master starts all
+// the same. A key that is another node's is refused.
+func TestLostCertificate(t *testing.T) {
+	t.Parallel()
+	c := nodetest.New(t, 2)
+	master, sub := c.Master(), c.Node(1)
+	crt := func(n *nodetest.Node) string { return filepath.Join(n.Options.DataDir, "node.crt") }
+	ok(t, sub.Stop())
+	ok(t, master.Stop())
+	ok(t, os.Remove(crt(sub)))
+	ok(t, os.WriteFile(crt(master), []byte("half a fi"), 0o600))
+	sub.Start()
+	waitMode(t, sub, "Offline", "")
+	if at := expires(t, sub); !at.IsZero() {
+		t.Errorf("a lost certificate expires on %s", at)
+	}
+	master.Start()
+	waitMode(t, sub, "Online", "")
+	c.WaitStatus(sub, topology.StatusReady)
+	for _, n := range []*nodetest.Node{master, sub} {
+		if at := expires(t, n); time.Until(at) < 24*time.Hour {
+			t.Errorf("the new certificate of %s expires on %s", n.Name, at)
+		}
+	}
+
+	ok(t, sub.Stop())
+	b, err := os.ReadFile(filepath.Join(master.Options.DataDir, "node.key"))
+	ok(t, err)
+	ok(t, os.Remove(crt(sub)))
+	ok(t, os.WriteFile(filepath.Join(sub.Options.DataDir, "node.key"), b, 0o600))
+	var h interface{ Hint() string }
+	if err := node.Run(bounded(t), sub.Options); err == nil || !strings.Contains(err.Error(), master.ID) || !errors.As(err, &h) || !strings.Contains(h.Hint(), "piccolo node rm sub-1") {
+		t.Errorf("with another node's key: %v", err)
 	}
 }
 

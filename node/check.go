@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -19,8 +20,10 @@ type CheckOptions struct {
 	Fix bool
 }
 
-// Check runs the readiness checks of the join gate and, if asked to, applies
-// what fixes are safe. It changes nothing else.
+// Check runs the readiness checks and, if asked to, applies what fixes are
+// safe; it changes nothing else. A machine that belongs to no cluster is
+// judged by the join gate. For a member the running gate is asked, and the
+// start gate for what that does not look at.
 func Check(ctx context.Context, o Options, c CheckOptions) (readiness.Report, []readiness.FixResult, error) {
 	if err := o.Validate(); err != nil {
 		return readiness.Report{}, nil, err
@@ -30,27 +33,32 @@ func Check(ctx context.Context, o Options, c CheckOptions) (readiness.Report, []
 	if c.Master != "" {
 		address, err := masterAddress(c.Master)
 		if err != nil {
-			return readiness.Report{}, nil, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+			return readiness.Report{}, nil, invalid{err}
 		}
 		r.Master = address
 	}
-	gate := readiness.GateJoin
-	m, err := readMembership(o.DataDir)
-	if err != nil {
+	m, notMember := readMembership(o.DataDir)
+	if notMember != nil {
 		m = Membership{Role: topology.RoleMaster, APIPort: o.APIPort, GossipPort: o.GossipPort, EtcdPeerPort: o.EtcdPeerPort}
 	} else {
-		gate = readiness.GateRunning // its own daemon may hold the ports
+		m.APIPort, m.GossipPort, m.EtcdPeerPort = 0, 0, 0 // its own daemon holds them
 	}
 	checker, err := newChecker(o, m, r)
 	if err != nil {
 		return readiness.Report{}, nil, err
 	}
-	report := checker.Run(ctx, gate)
+	run := func() readiness.Report {
+		if notMember != nil {
+			return checker.Run(ctx, readiness.GateJoin)
+		}
+		return checker.Run(ctx, readiness.GateRunning).Over(checker.Run(ctx, readiness.GateStart))
+	}
+	report := run()
 	if !c.Fix {
 		return report, nil, nil
 	}
 	fixes := checker.Fix(ctx, report)
-	return checker.Run(ctx, gate), fixes, nil
+	return run(), fixes, nil
 }
 
 // joinGate runs the readiness checks before this machine becomes a node. Only
@@ -62,10 +70,17 @@ func joinGate(ctx context.Context, o Options, m Membership, r readiness.Options)
 	}
 	report := checker.Run(ctx, readiness.GateJoin)
 	if err := report.Err(); err != nil {
-		return report, fmt.Errorf("%w: %w", ErrNotReady, err)
+		return report, gateError{err}
 	}
 	return report, nil
 }
+
+// gateError is the join gate's refusal. It says by itself what ErrNotReady
+// says.
+type gateError struct{ error }
+
+func (g gateError) Unwrap() error        { return g.error }
+func (g gateError) Is(target error) bool { return target == ErrNotReady }
 
 // startGate tells what is wrong with this board when its daemon starts. It
 // never keeps a node from its work.
@@ -76,7 +91,7 @@ func startGate(ctx context.Context, o Options, m Membership) error {
 		return err
 	}
 	for _, r := range checker.Run(ctx, readiness.GateStart).Results {
-		if r.Severity != readiness.SeverityOK {
+		if r.Severity.Bad() {
 			o.Logger.Warn("this board is not in order", "check", r.Check, "found", r.Found, "mend", r.Mend)
 		}
 	}
@@ -89,11 +104,35 @@ func newChecker(o Options, m Membership, r readiness.Options) (*readiness.Checke
 	if err != nil {
 		return nil, err
 	}
-	r.DataDir, r.PodmanRoot, r.PodmanVersion = o.DataDir, o.PodmanRoot, engine.Version
+	r.DataDir, r.PodmanRoot, r.PodmanVersion = o.DataDir, o.PodmanRoot, podmanVersion(engine, o.PodmanSocket)
 	r.Name, r.BuildTime, r.Logger = m.Name, o.BuildTime, o.Logger
 	r.Ports = m.ports()
 	return readiness.New(r)
 }
+
+// podmanVersion asks Podman for its version. The check that asks says itself
+// what is being done and what to try, so an error is only what is wrong.
+func podmanVersion(engine *podman.Engine, socket string) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		version, err := engine.Version(ctx)
+		for _, known := range []error{podman.ErrNoSocket, podman.ErrRefused, podman.ErrDenied, podman.ErrTimeout, podman.ErrTooOld, podman.ErrNotPodman} {
+			if errors.Is(err, known) {
+				return "", podmanError{error: err, text: fmt.Sprintf("%v (%s)", known, socket)}
+			}
+		}
+		return version, err
+	}
+}
+
+// podmanError is an error of package podman in fewer words.
+type podmanError struct {
+	error
+	text string
+}
+
+func (e podmanError) Error() string { return e.text }
+func (e podmanError) Unwrap() error { return e.error }
+func (e podmanError) Hint() string  { return podman.Hint(e.error) }
 
 // ports that the node is going to listen on.
 func (m Membership) ports() []readiness.Port {

@@ -38,7 +38,7 @@ func (d *daemon) see(v workload.View) {
 	var peers, masters []netip.AddrPort
 	nodes := map[string]any{}
 	for _, n := range v.Nodes {
-		nodes[n.ID] = n
+		nodes[n.ID] = known(n)
 		addr, err := netip.ParseAddr(n.IP)
 		if n.ID == d.m.ID || err != nil || n.GossipPort == 0 || n.Status == topology.StatusPending {
 			continue
@@ -89,9 +89,22 @@ func (d *daemon) rekey(k workload.Keyring) {
 	}
 }
 
-// removed: the cluster no longer wants this node. Its work goes on until a
-// person decides; the socket tells why.
+// note tells a sub's own watchers what happened to this node; a master's are
+// told by its control plane.
+func (d *daemon) note(kind, message string) {
+	if d.master == nil {
+		d.logged(d.hub.Log(api.Event{At: d.clock.Now(), Kind: kind, Node: d.m.Name, Message: message}))
+	}
+}
+
+// removed: the cluster no longer wants this node. What it does as a member
+// ends. Its work goes on until a person decides; the socket tells why.
 func (d *daemon) removed(reason string) {
+	d.tenure.end()
+	if d.up.going.Load() {
+		d.o.Logger.Info("the cluster has let this node go")
+		return
+	}
 	d.o.Logger.Error("this node was removed from its cluster", "reason", reason, "hint", "`systemctl stop piccolo`, `piccolo reset`, then join it anew")
 	d.o.Status("removed from the cluster: " + reason)
 }

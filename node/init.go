@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"piccolo.io/piccolo/gossip"
@@ -70,7 +72,7 @@ func initialize(ctx context.Context, o InitOptions) (_ InitResult, err error) {
 		}
 	}()
 	res, err := found(ctx, dir, o, m)
-	res.Warnings = warnings(report)
+	res.Warnings = append(warnings(report), notOurs(o.Advertise)...)
 	return res, err
 }
 
@@ -96,11 +98,11 @@ func (o InitOptions) membership() (Membership, error) {
 	}
 	for what, name := range map[string]string{"node": m.Name, "cluster": m.Cluster} {
 		if err := topology.ValidateName(name); err != nil {
-			return m, fmt.Errorf("%s %w: %w", what, err, topology.ErrInvalid)
+			return m, invalid{fmt.Errorf("%s: %w", what, err)}
 		}
 	}
 	if err := topology.ValidateLabels(o.Labels); err != nil {
-		return m, fmt.Errorf("%w: %w", err, topology.ErrInvalid)
+		return m, invalid{err}
 	}
 	if !m.Fixed {
 		addr, err := firstAddress()
@@ -114,6 +116,22 @@ func (o InitOptions) membership() (Membership, error) {
 	}
 	m.Masters = []string{workload.HostPort(m.Address, m.APIPort)}
 	return m, nil
+}
+
+// notOurs warns of an address to be advertised that this machine does not
+// have. It is no error: a router may pass it on.
+func notOurs(advertise netip.AddrPort) []string {
+	if !advertise.IsValid() {
+		return nil
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(advertise.Addr(), 0)))
+	if err == nil {
+		err = conn.Close()
+	}
+	if !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return nil
+	}
+	return []string{fmt.Sprintf("no interface of this machine has the address %s: other nodes reach it there only if a router passes it on (see: ip address)", advertise.Addr())}
 }
 
 // found writes the cluster's beginning.

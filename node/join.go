@@ -26,7 +26,8 @@ import (
 // Join brings this machine into the cluster of a master: readiness gate,
 // enrolment over a connection that is pinned by the token, and then
 // everything that Run needs is written to the data directory. Nothing is
-// started. A machine that belongs to that cluster already is left as it is.
+// started, and a machine that belongs to that cluster already is left as it
+// is: what it cannot become without leaving first is ErrMember.
 // Whatever fails, the machine belongs to nothing afterwards. Of a join that
 // the master may have heard of, the key stays, so that doing it again goes on
 // with it instead of being another node of the same name.
@@ -48,7 +49,10 @@ func join(ctx context.Context, o JoinOptions) (_ JoinResult, err error) {
 	}
 	o.Options = o.withDefaults()
 	if known, err := readMembership(o.DataDir); err == nil && known.Fingerprint == token.Fingerprint {
-		return JoinResult{NodeID: known.ID, Name: known.Name, Cluster: known.Cluster, Role: known.Role, Master: o.Master, Already: true}, nil
+		return o.again(known)
+	}
+	if m.Role == topology.RoleMaster {
+		return JoinResult{}, invalid{errors.New("this version has one master, the machine that made the cluster: boards join as subs, without --role")}
 	}
 	if err := foreign(o.DataDir); err != nil {
 		return JoinResult{}, err
@@ -70,6 +74,30 @@ func join(ctx context.Context, o JoinOptions) (_ JoinResult, err error) {
 	return e.run(ctx)
 }
 
+// again is the answer to a machine that belongs to the token's cluster. What
+// was asked for and is not so is refused, never passed over.
+func (o JoinOptions) again(known Membership) (JoinResult, error) {
+	refuse := func(what string, asked any) (JoinResult, error) {
+		return JoinResult{}, fmt.Errorf("%w: it is %s, a %s of cluster %s at %s, and cannot take the %s %v without leaving first",
+			ErrMember, known.Name, known.Role, known.Cluster, known.Address, what, asked)
+	}
+	switch {
+	case o.Role != "" && o.Role != known.Role:
+		return refuse("role", o.Role)
+	case o.Name != "" && o.Name != known.Name:
+		return refuse("name", o.Name)
+	case o.Advertise.IsValid() && o.Advertise.Addr().String() != known.Address:
+		return refuse("address", o.Advertise.Addr())
+	}
+	return JoinResult{NodeID: known.ID, Name: known.Name, Cluster: known.Cluster, Role: known.Role, Master: o.Master, Already: true}, nil
+}
+
+// invalid is an error that the caller can mend; it adds nothing to the text.
+type invalid struct{ error }
+
+func (i invalid) Unwrap() error        { return i.error }
+func (i invalid) Is(target error) bool { return target == topology.ErrInvalid }
+
 // membership checks what was asked for before anything is touched or dialled.
 func (o *JoinOptions) membership() (auth.Token, Membership, error) {
 	m := Membership{Name: o.Name, Role: o.Role, Fixed: o.Advertise.IsValid()}
@@ -82,17 +110,17 @@ func (o *JoinOptions) membership() (auth.Token, Membership, error) {
 		m.Role = topology.RoleSub
 	}
 	if !m.Role.Valid() {
-		return auth.Token{}, m, fmt.Errorf("role %q: %w: use sub or master", m.Role, topology.ErrInvalid)
+		return auth.Token{}, m, invalid{fmt.Errorf("role %q is not one: use sub or master", m.Role)}
 	}
 	if m.Role == topology.RoleSub {
 		m.APIPort, m.EtcdPeerPort = 0, 0
 	}
 	token, err := auth.ParseJoinToken(o.Token)
 	if err != nil {
-		return token, m, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+		return token, m, invalid{err}
 	}
 	if o.Master, err = masterAddress(o.Master); err != nil {
-		return token, m, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+		return token, m, invalid{err}
 	}
 	if m.Name == "" {
 		if m.Name, err = hostName(); err != nil {
@@ -100,10 +128,10 @@ func (o *JoinOptions) membership() (auth.Token, Membership, error) {
 		}
 	}
 	if err := topology.ValidateName(m.Name); err != nil {
-		return token, m, fmt.Errorf("node %w: %w", topology.ErrInvalid, err)
+		return token, m, invalid{fmt.Errorf("node: %w", err)}
 	}
 	if err := topology.ValidateLabels(o.Labels); err != nil {
-		return token, m, fmt.Errorf("%w: %w", topology.ErrInvalid, err)
+		return token, m, invalid{err}
 	}
 	return token, m, nil
 }
@@ -157,7 +185,7 @@ func (e *enrolment) run(ctx context.Context) (JoinResult, error) {
 	if err != nil {
 		return JoinResult{}, err
 	}
-	res := JoinResult{NodeID: e.m.ID, Name: e.m.Name, Cluster: e.m.Cluster, Role: e.m.Role, Master: e.o.Master, Warnings: warnings(report)}
+	res := JoinResult{NodeID: e.m.ID, Name: e.m.Name, Cluster: e.m.Cluster, Role: e.m.Role, Master: e.o.Master, Warnings: append(warnings(report), notOurs(e.o.Advertise)...)}
 	if err := e.probeGossip(ctx, admission); err != nil {
 		res.Warnings = append(res.Warnings, fmt.Sprintf("gossip by UDP does not reach the master: %v (open port %d, UDP and TCP, in both directions)", err, e.o.GossipPort))
 	}
@@ -220,7 +248,7 @@ func (e *enrolment) registration(ctx context.Context, report readiness.Report) w
 		GossipPort: e.m.GossipPort, APIPort: e.m.APIPort, Time: e.clock.Now(),
 	}
 	for _, res := range report.Results {
-		if res.Severity != readiness.SeverityOK {
+		if res.Severity.Bad() {
 			r.Readiness = append(r.Readiness, workload.Finding{Check: res.Check, Severity: workload.Severity(res.Severity), Found: res.Found, Mend: res.Mend})
 		}
 	}
@@ -286,7 +314,7 @@ func (e *enrolment) probeGossip(ctx context.Context, a workload.Admission) error
 func warnings(r readiness.Report) []string {
 	out := []string{}
 	for _, res := range r.Results {
-		if res.Severity != readiness.SeverityOK {
+		if res.Severity.Bad() {
 			out = append(out, strings.TrimSuffix(res.Check+": "+res.Found+" ("+res.Mend+")", " ()"))
 		}
 	}

@@ -15,16 +15,27 @@ import (
 type hearsay struct {
 	m     Membership
 	agent *agent.Agent
-	now   func() time.Time
 }
 
 func (h *hearsay) Nodes() []topology.Node {
-	v := h.agent.View()
+	v, st := h.agent.View(), h.agent.Standing()
 	out := make([]topology.Node, len(v.Nodes))
 	for i, n := range v.Nodes {
-		out[i] = n.Clone()
+		out[i] = known(n)
+		if n.ID == h.m.ID {
+			out[i].PlanRevision, out[i].AppliedRevision, out[i].ApplyError = st.NewestRevision, st.PlanRevision, st.ApplyError
+		}
 	}
 	return out
+}
+
+// known is a node without what only the masters know: what they keep in memory
+// is old, or missing, in a view.
+func known(n topology.Node) topology.Node {
+	n = n.Clone()
+	n.LastHeartbeat, n.Usage = nil, nil
+	n.PlanRevision, n.AppliedRevision, n.ApplyError = 0, 0, ""
+	return n
 }
 
 // Containers of other nodes are the masters' to tell.
@@ -60,12 +71,10 @@ func (h *hearsay) Topology() topology.ClusterTopology {
 
 func (h *hearsay) Alerts() []workload.Alert { return h.agent.Alerts() }
 
-// AsOf is when a master could last have told: now while one is attached.
+// AsOf is when a master was heard of last: on a healthy node a heartbeat ago at
+// most.
 func (h *hearsay) AsOf() *time.Time {
 	at := h.agent.View().AsOf
-	if h.agent.Standing().Mode == agent.ModeOnline {
-		at = h.now()
-	}
 	return &at
 }
 

@@ -27,7 +27,7 @@ var errRoleChanged = errors.New("the role of this node has changed")
 func (d *daemon) runStore(ctx context.Context) error {
 	err := d.member.Run(ctx)
 	if !errors.Is(err, store.ErrRemoved) {
-		return err
+		return d.broken(err)
 	}
 	d.o.Logger.Warn("this node is a master no more", "reason", err)
 	d.wantRole(topology.RoleSub)

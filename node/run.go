@@ -66,7 +66,7 @@ func runAs(ctx context.Context, o Options, dir *dataDir) error {
 			return fmt.Errorf("run node: %w", err)
 		}
 	}
-	d := &daemon{o: o, dir: dir, m: m, stages: newStages(), started: time.Now(), instance: newInstance(), role: make(chan topology.Role, 1)}
+	d := &daemon{o: o, dir: dir, m: m, stages: newStages(), tenure: newTenure(), started: time.Now(), instance: newInstance(), role: make(chan topology.Role, 1)}
 	if err := d.build(ctx); err != nil {
 		return fmt.Errorf("start node %s: %w", m.Name, err)
 	}
@@ -90,6 +90,7 @@ type daemon struct {
 	source  *pki.Source
 	renewer *pki.Renewer
 	up      *uplinks
+	tenure  *tenure
 	hub     *feed.Hub
 	mesh    *gossip.Mesh
 	agent   *agent.Agent
@@ -159,6 +160,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 	s := d.stages
+	mesh, renewal := d.tenure.during(d.mesh.Run), d.tenure.during(d.renewer.Run)
 	d.o.Status("starting")
 	s.start("start gate", func(ctx context.Context) error {
 		if err := startGate(ctx, d.o, d.m); err != nil {
@@ -183,7 +185,7 @@ func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 		}
 	}
 	s.start("API", server.Run)
-	s.start("gossip", d.mesh.Run)
+	s.start("gossip", mesh)
 	s.start("gossip events", func(ctx context.Context) error { return ended(ctx, d.mesh.Follow(ctx, d.heard)) })
 	s.start("agent", func(ctx context.Context) error {
 		err := d.agent.Run(ctx)
@@ -192,7 +194,7 @@ func (d *daemon) start(ctx context.Context, server *rest.Server) error {
 		}
 		return err
 	})
-	s.start("certificate renewal", d.renewer.Run)
+	s.start("certificate renewal", renewal)
 	s.start("watchdog", d.alive)
 	d.o.Ready()
 	return nil

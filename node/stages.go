@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // stages runs parts that lean on one another: each starts after the ones
@@ -67,4 +68,62 @@ func (s *stages) finish() error {
 	}
 	s.end(nil)
 	return s.err
+}
+
+// goodbyeTime bounds the wait for parts to end that a node has as a member of
+// its cluster.
+const goodbyeTime = 2 * time.Second
+
+// tenure is the time in which the node belongs to its cluster. Some parts work
+// only as long; the daemon goes on without them.
+type tenure struct {
+	over  chan struct{}
+	once  sync.Once
+	parts []chan struct{} // closed when a part has ended
+}
+
+func newTenure() *tenure { return &tenure{over: make(chan struct{})} }
+
+// during makes run end, in order, with the tenure; its stage goes on. All parts
+// are named before one runs.
+func (t *tenure) during(run func(context.Context) error) func(context.Context) error {
+	done := make(chan struct{})
+	t.parts = append(t.parts, done)
+	return func(ctx context.Context) error {
+		member, cancel := context.WithCancel(ctx)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() {
+			defer close(done)
+			ended <- run(member)
+		}()
+		select {
+		case err := <-ended:
+			return err
+		case <-t.over:
+			cancel()
+		}
+		if err := <-ended; err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	}
+}
+
+// end ends the tenure, once.
+func (t *tenure) end() { t.once.Do(func() { close(t.over) }) }
+
+// depart ends the tenure and waits until the parts have ended.
+func (t *tenure) depart(ctx context.Context) {
+	t.end()
+	ctx, cancel := context.WithTimeout(ctx, goodbyeTime)
+	defer cancel()
+	for _, done := range t.parts {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

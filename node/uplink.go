@@ -38,6 +38,10 @@ type uplinks struct {
 	// leaving is held while the node leaves. The connection stays open until
 	// that is answered, although the agent hears on it that the node is gone.
 	leaving sync.RWMutex
+	// going: a person has asked for that, and it has not failed.
+	going atomic.Bool
+	// doubt is told when the master that is attached to says nothing any more.
+	doubt func()
 	// expired: a master has called this node's certificate expired.
 	expired atomic.Bool
 }
@@ -122,6 +126,11 @@ type uplink struct {
 }
 
 func (l *uplink) Attach(ctx context.Context, h workload.Hello, notice func(workload.Notice), answers <-chan workload.Answer) error {
+	watching, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { watchSilence(watching, l.Silence, l.u.doubt) })
+	defer watch.Wait()
+	defer cancel()
 	err := l.Agent.Attach(ctx, h, func(n workload.Notice) {
 		l.u.current.Store(l.Agent) // attached: before that, its calls would be a stranger's
 		notice(n)
@@ -130,6 +139,31 @@ func (l *uplink) Attach(ctx context.Context, h workload.Hello, notice func(workl
 		l.u.expired.Store(true)
 	}
 	return err
+}
+
+// silenceLimit is how long a master may say nothing before it is doubted: a ping
+// that is lost once comes in time. With the agent's own time for the doubt, a
+// master is given up 2 s after its last word.
+const silenceLimit = api.SignOfLife + 300*time.Millisecond
+
+// watchSilence calls doubt when the master has been silent for too long, and
+// again while it stays so, until ctx ends.
+func watchSilence(ctx context.Context, silence func() time.Duration, doubt func()) {
+	timer := time.NewTimer(silenceLimit)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		rest := silenceLimit - silence()
+		if rest <= 0 {
+			doubt()
+			rest = silenceLimit // its answer will be heard
+		}
+		timer.Reset(rest)
+	}
 }
 
 func (l *uplink) Close() error {
@@ -183,6 +217,8 @@ type self struct {
 	up      *uplinks
 	version string
 	started time.Time
+	// depart ends what the node does as a member of the cluster.
+	depart func(context.Context)
 	// forget makes the data directory belong to no cluster.
 	forget func() error
 	// quit ends the daemon after the node has left.
@@ -199,17 +235,27 @@ func (s *self) Status() api.SelfStatus {
 }
 
 // Leave takes the node out of its cluster. When it returns, this machine
-// belongs to nothing; the daemon ends and removes the rest. A node that the
-// cluster has removed already has nobody to ask.
+// belongs to nothing and says nothing to the cluster any more; the daemon ends
+// and removes the rest. A node that the cluster has removed already has nobody
+// to ask.
 func (s *self) Leave(ctx context.Context) error {
+	if !s.up.going.CompareAndSwap(false, true) {
+		return api.Conflictf("leave the cluster: this node is leaving already; its daemon ends in a moment")
+	}
+	if err := s.leave(ctx); err != nil {
+		s.up.going.Store(false)
+		return err
+	}
+	s.quit()
+	return nil
+}
+
+func (s *self) leave(ctx context.Context) error {
 	if s.agent.Standing().Mode != agent.ModeRemoved {
 		if err := s.up.leave(ctx); err != nil && !errors.Is(err, topology.ErrRemoved) {
 			return err
 		}
 	}
-	if err := s.forget(); err != nil {
-		return err
-	}
-	s.quit()
-	return nil
+	s.depart(ctx)
+	return s.forget()
 }

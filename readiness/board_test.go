@@ -143,7 +143,11 @@ func TestBoards(t *testing.T) {
 			c := boardChecker(t, tt.board, tt.change)
 			for _, res := range c.Run(t.Context(), GateJoin).Results {
 				want, wrong := tt.want[res.Check]
-				if !wrong {
+				switch {
+				case wrong:
+				case res.Check == "master", res.Check == "gossip", res.Check == "ports":
+					want.severity = SeveritySkipped // nobody has named any
+				default:
 					want.severity = SeverityOK
 				}
 				if res.Severity != want.severity || !strings.Contains(res.Found, want.found) || !strings.Contains(res.Mend, want.mend) {
@@ -174,8 +178,8 @@ func TestGates(t *testing.T) {
 				if raised := res.Condition != "" && !res.Hold; raised != (gate == GateRunning && res.Severity == SeverityError) {
 					t.Errorf("%s: gate %s: an error and a raised condition go together only at running: %+v", board, gate, res)
 				}
-				if res.Severity != SeverityOK && res.Mend == "" {
-					t.Errorf("%s: nothing said to mend %+v", board, res)
+				if res.Severity.Bad() == (res.Mend == "") {
+					t.Errorf("%s: what is bad, and nothing else, has something to mend it: %+v", board, res)
 				}
 			}
 			if gate == GateRunning && find(t, report, "clock").Severity != SeverityWarning {

@@ -73,6 +73,11 @@ func fsyncFails(err error, took ...time.Duration) func(*Options, *probe) {
 	}
 }
 
+// hinted is an error that knows what to try.
+type hinted struct{ error }
+
+func (hinted) Hint() string { return "run piccolo as root" }
+
 func TestChecks(t *testing.T) {
 	const e, w, fine = SeverityError, SeverityWarning, SeverityOK
 	unknown := errors.New("no way")
@@ -90,6 +95,7 @@ func TestChecks(t *testing.T) {
 		{"minimum", "podman", podmanSays("4.0.0", nil), fine, "4.0.0", ""},
 		{"nonsense", "podman", podmanSays("yes", nil), e, "not a version", "reinstall"},
 		{"socket down", "podman", podmanSays("", syscall.ECONNREFUSED), e, "does not answer", "systemctl enable --now podman.socket"},
+		{"not allowed", "podman", podmanSays("", hinted{syscall.EACCES}), e, "permission denied", "run piccolo as root"},
 		{"hangs", "podman", podmanSays("", context.DeadlineExceeded), e, "hangs", "systemctl restart"},
 		{"spaces", "hostname", named("my board", "x"), e, "not valid", "--name"},
 		{"unicode", "hostname", named("küche", "x"), e, "not valid", "--name"},

@@ -125,6 +125,10 @@ func TestReport(t *testing.T) {
 	if err := r.Err(); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "b: broken. To mend it: mend it") {
 		t.Errorf("%v", err)
 	}
+	below := Report{Gate: GateStart, Results: []Result{{Check: "z", Severity: SeveritySkipped}, {Check: "a", Severity: SeverityWarning}}}
+	if got := (Report{Gate: GateRunning, Results: r.Results[:1]}).Over(below); got.Gate != GateRunning || len(got.Results) != 2 || got.Results[0].Check != "z" || got.Results[1].Severity != SeverityOK || got.Worst() != SeverityOK {
+		t.Errorf("one report over another: %+v", got)
+	}
 	if r.Worst() != SeverityError || (Report{}).Worst() != SeverityOK || (Report{}).Err() != nil {
 		t.Error("Worst or Err")
 	}

@@ -78,7 +78,7 @@ func (c *Checker) Fix(ctx context.Context, report Report) []FixResult {
 		switch {
 		case known:
 			out = append(out, c.apply(ctx, r, remedy))
-		case r.Severity != SeverityOK && r.Mend != "":
+		case r.Severity.Bad() && r.Mend != "":
 			out = append(out, FixResult{Check: r.Check, Outcome: OutcomeManual, Detail: r.Mend, RebootNeeded: r.RebootNeeded})
 		}
 	}

@@ -18,7 +18,7 @@ const dialTimeout = 3 * time.Second
 // one without looking into other processes; ss can.
 func (c *Checker) checkPorts(ctx context.Context, _ Gate) finding {
 	if len(c.opts.Ports) == 0 {
-		return ok("none to check")
+		return skip("none is to be free (a member's own daemon holds its ports)")
 	}
 	var free, taken, mend []string
 	for _, p := range c.opts.Ports {
@@ -67,7 +67,7 @@ func bindProblem(err error, addr string) string {
 func (c *Checker) checkMaster(ctx context.Context, _ Gate) finding {
 	addr := c.opts.Master
 	if addr == "" {
-		return ok("no master to reach")
+		return skip("no master was named: --master MASTER")
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -98,7 +98,7 @@ func masterMend(err error, addr string) string {
 // later and it may be suspected for nothing.
 func (c *Checker) checkGossip(ctx context.Context, _ Gate) finding {
 	if c.opts.Gossip == nil {
-		return ok("not asked")
+		return skip("only `piccolo join` asks a master by UDP")
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

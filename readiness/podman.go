@@ -31,8 +31,7 @@ func (c *Checker) checkPodman(ctx context.Context, _ Gate) finding {
 	case errors.Is(err, context.DeadlineExceeded):
 		return down(fail(podmanHangs, "Podman's service hangs: %v", err))
 	case err != nil:
-		f := fail("systemctl enable --now podman.socket", "Podman's socket does not answer: %v", err)
-		return down(c.withSystemd(f, FixPodmanSocket))
+		return down(c.podmanSilent(err))
 	}
 	major, err := podmanMajor(text)
 	if err != nil {
@@ -43,6 +42,18 @@ func (c *Checker) checkPodman(ctx context.Context, _ Gate) finding {
 			"Podman %s is older than %d.0", text, minPodman))
 	}
 	return ok("Podman %s answers", text)
+}
+
+// podmanSilent is for a Podman that is installed and does not answer. An error
+// that knows what to try, and that it is not the socket, is not mended here.
+func (c *Checker) podmanSilent(err error) finding {
+	const mend = "systemctl enable --now podman.socket"
+	found := fmt.Sprintf("Podman's socket does not answer: %v", err)
+	var known interface{ Hint() string }
+	if errors.As(err, &known) && known.Hint() != "" && known.Hint() != mend {
+		return fail(known.Hint(), "%s", found)
+	}
+	return c.withSystemd(fail(mend, "%s", found), FixPodmanSocket)
 }
 
 // withSystemd adds a fix that needs systemd, where systemd runs.

@@ -2,6 +2,7 @@ package readiness
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,9 @@ type Severity string
 const (
 	// SeverityOK: nothing to do.
 	SeverityOK Severity = "ok"
+	// SeveritySkipped: the check was not made, because nothing was given that
+	// it could look at. It stops nothing.
+	SeveritySkipped Severity = "skipped"
 	// SeverityWarning is reported and stops nothing.
 	SeverityWarning Severity = "warning"
 	// SeverityError refuses the board at GateJoin, and is a condition of the
@@ -38,13 +42,16 @@ const (
 // rank orders severities; an unknown one counts as an error.
 func (s Severity) rank() int {
 	switch s {
-	case SeverityOK:
+	case SeverityOK, SeveritySkipped:
 		return 0
 	case SeverityWarning:
 		return 1
 	}
 	return 2
 }
+
+// Bad reports whether something is to be done: a warning or an error.
+func (s Severity) Bad() bool { return s.rank() > 0 }
 
 // atMost returns s, or limit where s is worse.
 func (s Severity) atMost(limit Severity) Severity {
@@ -85,6 +92,19 @@ type Report struct {
 	At time.Time `json:"at"`
 	// Results has one entry per check, in the order of the table.
 	Results []Result `json:"results"`
+}
+
+// Over returns r with the results of below that r does not have, in below's
+// order.
+func (r Report) Over(below Report) Report {
+	out := Report{Gate: r.Gate, At: r.At, Results: []Result{}}
+	for _, res := range below.Results {
+		if i := slices.IndexFunc(r.Results, func(own Result) bool { return own.Check == res.Check }); i >= 0 {
+			res = r.Results[i]
+		}
+		out.Results = append(out.Results, res)
+	}
+	return out
 }
 
 // Blocking returns the results that refuse the board: the errors of the join

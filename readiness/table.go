@@ -25,6 +25,11 @@ func ok(format string, args ...any) finding {
 	return finding{severity: SeverityOK, found: fmt.Sprintf(format, args...)}
 }
 
+// skip is the finding of a check that had nothing to look at.
+func skip(format string, args ...any) finding {
+	return finding{severity: SeveritySkipped, found: fmt.Sprintf(format, args...)}
+}
+
 func warn(mend, format string, args ...any) finding {
 	return finding{severity: SeverityWarning, found: fmt.Sprintf(format, args...), mend: mend}
 }

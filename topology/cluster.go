@@ -111,7 +111,7 @@ func (t ClusterTopology) Validate() error {
 		return fmt.Errorf("cluster: %w", err)
 	}
 	if !slices.Contains(ClusterTypes(), t.Type) {
-		return fmt.Errorf("type %q is not valid: use one of %v", t.Type, ClusterTypes())
+		return fmt.Errorf("type %q is not valid: this version has %q", t.Type, TypeBasic)
 	}
 	if t.Type != TypeBasic {
 		return fmt.Errorf("type %q is not supported by this version: use %q", t.Type, TypeBasic)

@@ -50,7 +50,7 @@ func TestClusterValidate(t *testing.T) {
 		hint   string
 	}{
 		{func(c *ClusterTopology) { c.Name = "no name" }, "cluster"},
-		{func(c *ClusterTopology) { c.Type = "star" }, "use one of"},
+		{func(c *ClusterTopology) { c.Type = "star" }, "this version has"},
 		{func(c *ClusterTopology) { c.Type = TypeEdgeCloud }, "not supported"},
 		{func(c *ClusterTopology) { c.Type = TypeMultiCluster }, "not supported"},
 		{func(c *ClusterTopology) { c.Type = TypeGeoDistributed }, "not supported"},

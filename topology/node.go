@@ -132,8 +132,9 @@ type Usage struct {
 	// kernel does not tell.
 	DeviceWritten uint64 `json:"device_written,omitempty"`
 	// FlashMBPerDay is what is written to that device, by everything on the
-	// board, in MB (10^6 bytes) a day; 0 in the daemon's first ten minutes.
-	FlashMBPerDay float64 `json:"flash_mb_per_day"`
+	// board, in MB (10^6 bytes) a day; 0, and not in the JSON, in the daemon's
+	// first ten minutes.
+	FlashMBPerDay float64 `json:"flash_mb_per_day,omitzero"`
 	// UptimeSeconds of the board.
 	UptimeSeconds uint64 `json:"uptime_seconds"`
 }

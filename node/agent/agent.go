@@ -66,6 +66,10 @@ type Options struct {
 	// OnContainers is told all containers of the board when one changed. It
 	// must not block. Default: nothing.
 	OnContainers func([]workload.Container)
+	// OnEvent is told in a few words what happened to this node: how it stands
+	// with the masters, and whether Podman answers. It must not block. Default:
+	// nothing.
+	OnEvent func(kind, message string)
 	// ObserveTime is told the master's time. Default: nothing.
 	ObserveTime func(time.Time)
 	// Now is the trusted clock. Default time.Now.
@@ -111,7 +115,9 @@ type Standing struct {
 	// Master is the address of the master that it is attached to.
 	Master       string
 	PlanRevision int64
-	ApplyError   string
+	// NewestRevision of the plan that the masters hold, as far as they told.
+	NewestRevision int64
+	ApplyError     string
 }
 
 // Agent is the NodeAgent. Make it with New and run it once.
@@ -119,15 +125,17 @@ type Agent struct {
 	o       Options
 	figures *figures
 	wake    struct {
-		report, plan, heartbeat, interval, connect, check chan struct{}
+		report, plan, doubt, interval, connect, check chan struct{}
 	}
 
 	// watched: Podman has told what runs, or that it is down; examined: the
 	// checks have run.
 	watched, examined first
 
-	mu         sync.Mutex
-	standing   Standing
+	mu       sync.Mutex
+	standing Standing
+	// told are the kinds of reasons that were said in this mode.
+	told       map[string]bool
 	plan       workload.Plan
 	view       workload.View
 	containers []workload.Container
@@ -173,6 +181,9 @@ func New(o Options) (*Agent, error) {
 	if o.OnContainers == nil {
 		o.OnContainers = func([]workload.Container) {}
 	}
+	if o.OnEvent == nil {
+		o.OnEvent = func(string, string) {}
+	}
 	if o.ObserveTime == nil {
 		o.ObserveTime = func(time.Time) {}
 	}
@@ -182,9 +193,9 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{o: o, raised: map[string]time.Time{}, refusals: newRefusals(), figures: newFigures(o.Identity.DataDir, o.Now)}
+	a := &Agent{o: o, told: map[string]bool{}, raised: map[string]time.Time{}, refusals: newRefusals(), figures: newFigures(o.Identity.DataDir, o.Now)}
 	a.watched.done, a.examined.done = make(chan struct{}), make(chan struct{})
-	for _, c := range []*chan struct{}{&a.wake.report, &a.wake.plan, &a.wake.heartbeat, &a.wake.interval, &a.wake.connect, &a.wake.check} {
+	for _, c := range []*chan struct{}{&a.wake.report, &a.wake.plan, &a.wake.doubt, &a.wake.interval, &a.wake.connect, &a.wake.check} {
 		*c = make(chan struct{}, 1)
 	}
 	a.standing = Standing{Mode: ModeOffline, Reason: "no master has been reached yet", Since: o.Now()}
@@ -228,11 +239,12 @@ func (a *Agent) Standing() Standing {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.standing
-	s.PlanRevision = a.plan.Revision
+	s.PlanRevision, s.NewestRevision = a.plan.Revision, max(a.plan.Revision, a.newestPlan)
 	return s
 }
 
-// View returns what the node knows of the cluster.
+// View returns what the node knows of the cluster, and when a master was heard
+// of last.
 func (a *Agent) View() workload.View {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -253,28 +265,11 @@ func (a *Agent) FlashMBPerDay(ctx context.Context) float64 { return a.figures.Fl
 
 // Doubt asks the agent to find out at once whether its master still answers:
 // gossip has lost it.
-func (a *Agent) Doubt() { trigger(a.wake.heartbeat) }
+func (a *Agent) Doubt() { trigger(a.wake.doubt) }
 
 // Retry asks an agent that is waiting to look for a master now: gossip has
 // seen one.
 func (a *Agent) Retry() { trigger(a.wake.connect) }
-
-// stand changes the mode; an unchanged one keeps its time.
-func (a *Agent) stand(mode Mode, master, reason string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.standing.Mode == ModeRemoved {
-		return
-	}
-	if a.standing.Mode != mode {
-		a.standing.Since = a.o.Now()
-		a.o.Logger.Info("agent is "+string(mode), "master", master, "reason", reason)
-	}
-	if mode != ModeOnline && a.standing.Mode == ModeOnline {
-		a.view.AsOf = a.o.Now()
-	}
-	a.standing.Mode, a.standing.Master, a.standing.Reason = mode, master, reason
-}
 
 // trigger wakes whoever reads the channel; a wake-up that is pending already
 // covers this one.

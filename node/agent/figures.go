@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -73,7 +74,7 @@ func Resources(ctx context.Context, dir string) topology.Resources {
 func (f *figures) usage(ctx context.Context) topology.Usage {
 	u := topology.Usage{At: f.now()}
 	if p, err := cpu.PercentWithContext(ctx, 0, false); err == nil && len(p) == 1 {
-		u.CPUPercent = p[0]
+		u.CPUPercent = tenths(p[0])
 	}
 	if l, err := load.AvgWithContext(ctx); err == nil {
 		u.Load1 = l.Load1
@@ -83,7 +84,7 @@ func (f *figures) usage(ctx context.Context) topology.Usage {
 		u.MemoryUsed = int((m.Total - m.Available) / mib)
 	}
 	if d, err := disk.UsageWithContext(ctx, f.dataDir); err == nil {
-		u.DiskUsedPercent = d.UsedPercent
+		u.DiskUsedPercent = tenths(d.UsedPercent)
 	}
 	if up, err := host.UptimeWithContext(ctx); err == nil {
 		u.UptimeSeconds = up
@@ -162,5 +163,8 @@ func (f *figures) FlashMBPerDay(ctx context.Context) float64 {
 	if span < paceTime || written < f.base {
 		return 0
 	}
-	return float64(written-f.base) / 1e6 * float64(24*time.Hour) / float64(span)
+	return tenths(float64(written-f.base) / 1e6 * float64(24*time.Hour) / float64(span))
 }
+
+// tenths rounds to one decimal: more digits than that are noise.
+func tenths(x float64) float64 { return math.Round(x*10) / 10 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -19,7 +20,7 @@ const (
 	// callTimeout bounds one call to a master.
 	callTimeout = 5 * time.Second
 	// doubtTimeout bounds the call that finds out whether a master still lives.
-	doubtTimeout = time.Second
+	doubtTimeout = 700 * time.Millisecond
 	// retryMin and retryMax bound the pause between two attempts to reach a
 	// master. Pauses have jitter, so that boards that come back together do
 	// not knock together.
@@ -51,11 +52,11 @@ func (a *Agent) stayConnected(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, topology.ErrRemoved):
-			a.stand(ModeRemoved, "", err.Error())
+			a.stand(ModeRemoved, "", err)
 			a.o.OnRemoved(a.Standing().Reason)
 			return nil
 		}
-		a.stand(ModeOffline, "", err.Error())
+		a.stand(ModeOffline, "", err)
 		if len(masters) > 0 && (turn+1)%len(masters) != 0 {
 			continue // the next one may be well
 		}
@@ -116,6 +117,7 @@ func (a *Agent) session(ctx context.Context, master string) error {
 		}
 	})
 	g.Go(func() error { return s.heartbeats(ctx) })
+	g.Go(func() error { return s.doubts(ctx) })
 	g.Go(func() error { return s.reports(ctx) })
 	g.Go(func() error { return s.plans(ctx) })
 	err = g.Wait()
@@ -139,17 +141,18 @@ type session struct {
 	attached chan struct{} // closed with the first notice
 	removed  chan struct{} // capacity 1
 	answers  chan workload.Answer
-	last     uint64 // sequence of the last heartbeat
+	last     atomic.Uint64 // sequence of the last heartbeat
 	asked    sync.WaitGroup
 }
 
 // notice obeys one message of the master. The first is always the view.
 func (s *session) notice(ctx context.Context, n workload.Notice) {
+	s.a.heard()
 	select {
 	case <-s.attached:
 	default:
 		close(s.attached)
-		s.a.stand(ModeOnline, s.master, "")
+		s.a.stand(ModeOnline, s.master, nil)
 	}
 	switch {
 	case n.View != nil:
@@ -157,7 +160,7 @@ func (s *session) notice(ctx context.Context, n workload.Notice) {
 	case n.Keyring != nil:
 		s.a.o.OnKeyring(*n.Keyring)
 	case n.Removed != "":
-		s.a.stand(ModeRemoved, "", n.Removed)
+		s.a.stand(ModeRemoved, "", errors.New(n.Removed))
 		trigger(s.removed)
 	case n.Ping != 0:
 		s.answer(workload.Answer{Pong: n.Ping})
@@ -197,19 +200,14 @@ func (s *session) heartbeats(ctx context.Context) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	timeout := callTimeout
 	for {
-		if err := s.heartbeat(ctx, timeout); err != nil {
+		if err := s.heartbeat(ctx, callTimeout); err != nil {
 			return err
 		}
 		timer := time.NewTimer(s.a.interval())
 		select {
 		case <-timer.C:
-			timeout = callTimeout
 		case <-s.a.wake.interval:
-			timeout = callTimeout
-		case <-s.a.wake.heartbeat:
-			timeout = doubtTimeout
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -219,13 +217,30 @@ func (s *session) heartbeats(ctx context.Context) error {
 	}
 }
 
+// doubts sends a sign of life of its own whenever the master is doubted: the
+// regular one may be on its way already, with all the time in the world.
+func (s *session) doubts(ctx context.Context) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-s.a.wake.doubt:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := s.heartbeat(ctx, doubtTimeout); err != nil {
+			return err
+		}
+	}
+}
+
 func (s *session) heartbeat(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	s.last++
 	standing := s.a.Standing()
 	reply, err := s.link.Heartbeat(ctx, workload.Heartbeat{
-		Node: s.a.o.Identity.ID, Sequence: s.last, Usage: s.a.figures.usage(ctx),
+		Node: s.a.o.Identity.ID, Sequence: s.last.Add(1), Usage: s.a.figures.usage(ctx),
 		AppliedRevision: standing.PlanRevision, ApplyError: standing.ApplyError,
 	})
 	if err != nil {
@@ -234,6 +249,7 @@ func (s *session) heartbeat(ctx context.Context, timeout time.Duration) error {
 		}
 		return fmt.Errorf("heartbeat: %w", err)
 	}
+	s.a.heard()
 	s.a.o.ObserveTime(reply.MasterTime)
 	s.a.newer(reply.PlanRevision)
 	return nil
@@ -309,5 +325,9 @@ func (s *session) fetchPlan(ctx context.Context) error {
 func (s *session) call(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return call(ctx)
+	err := call(ctx)
+	if err == nil {
+		s.a.heard()
+	}
+	return err
 }

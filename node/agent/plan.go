@@ -146,13 +146,10 @@ func (a *Agent) see(v workload.View) {
 	a.o.OnView(v)
 }
 
-// keepView puts the view on disk, with the time at which it was true.
+// keepView puts the view on disk, with the time of the masters' last word.
 func (a *Agent) keepView() {
 	a.mu.Lock()
 	v := a.view
-	if a.standing.Mode == ModeOnline {
-		v.AsOf = a.o.Now()
-	}
 	a.mu.Unlock()
 	if v.Revision == 0 {
 		return

@@ -84,10 +84,21 @@ func (a *Agent) podmanChanged(s podman.Snapshot) {
 	a.mu.Unlock()
 	if toggled {
 		trigger(a.wake.check) // its finding should follow at once
+		a.o.OnEvent("Podman", podmanWord(s))
 	}
 	a.watched.mark()
 	trigger(a.wake.report)
 	a.o.OnContainers(containers)
+}
+
+func podmanWord(s podman.Snapshot) string {
+	switch {
+	case s.Up:
+		return "answers again"
+	case s.Err != nil:
+		return "does not answer: " + s.Err.Error()
+	}
+	return "does not answer"
 }
 
 // checkConditions runs the readiness checks from time to time and reports
@@ -193,7 +204,7 @@ func (a *Agent) Stats(ctx context.Context) (map[string]workload.ContainerStats, 
 	}
 	out := map[string]workload.ContainerStats{}
 	for _, u := range usages {
-		out[u.ID] = workload.ContainerStats{CPUPercent: u.CPUPercent, MemoryBytes: u.MemoryBytes, MemoryLimit: u.MemoryLimit}
+		out[u.ID] = workload.ContainerStats{CPUPercent: tenths(u.CPUPercent), MemoryBytes: u.MemoryBytes, MemoryLimit: u.MemoryLimit}
 	}
 	return out, nil
 }

@@ -4,11 +4,18 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"time"
 
 	"piccolo.io/piccolo/node/auth"
 	"piccolo.io/piccolo/node/pki"
 	"piccolo.io/piccolo/node/workload"
 )
+
+// SignOfLife is how long a master lets a node's connection be silent before it
+// pings over it. A node that hears nothing for longer may doubt it. A
+// ping costs a board less than a beat of the mesh, and vouches for the very
+// connection that counts.
+const SignOfLife = time.Second
 
 // Caller is a node that calls over one of its connections.
 type Caller struct {

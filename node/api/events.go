@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"piccolo.io/piccolo/node/auth"
 )
@@ -48,7 +49,7 @@ func (s *Service) AuthorizeWatch(p auth.Principal, kinds []string) error {
 	}
 	for _, kind := range kinds {
 		if !slices.Contains(WatchKinds(), kind) {
-			return Invalidf("watch: unknown kind %q", shorten(kind)).WithHint("use any of %v, separated by commas", WatchKinds())
+			return Invalidf("watch: unknown kind %q", shorten(kind)).WithHint("use any of %s, separated by commas", strings.Join(WatchKinds(), ", "))
 		}
 		action := auth.NodesRead
 		switch kind {

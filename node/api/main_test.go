@@ -31,6 +31,7 @@ type fake struct {
 	tokens []auth.JoinRecord
 	asOf   *time.Time
 	master string
+	mode   string
 	stats  func(ctx context.Context, node string) (map[string]workload.ContainerStats, error)
 	fails  error // everything that changes something fails with it
 
@@ -191,7 +192,7 @@ type self struct {
 }
 
 func (s self) Status() api.SelfStatus {
-	return api.SelfStatus{ID: s.id, Master: s.f.master}
+	return api.SelfStatus{ID: s.id, Master: s.f.master, Mode: s.f.mode}
 }
 func (s self) Leave(context.Context) error { return s.f.did("leave self") }
 

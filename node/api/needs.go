@@ -98,12 +98,13 @@ type SelfStatus struct {
 	Master       string `json:"master,omitempty"`
 	PlanRevision int64  `json:"plan_revision"`
 	// FlashMBPerDay is what is written to the device of the data directory, by
-	// everything on the board, in MB (10^6 bytes) a day; 0 in the first ten
-	// minutes.
-	FlashMBPerDay float64   `json:"flash_mb_per_day"`
+	// everything on the board, in MB (10^6 bytes) a day; 0, and not in the
+	// JSON, in the first ten minutes.
+	FlashMBPerDay float64   `json:"flash_mb_per_day,omitzero"`
 	StartedAt     time.Time `json:"started_at"`
-	// CertificateExpires is when the node's certificate runs out.
-	CertificateExpires time.Time `json:"certificate_expires"`
+	// CertificateExpires is when the node's certificate runs out; zero, and
+	// not in the JSON, while it is lost.
+	CertificateExpires time.Time `json:"certificate_expires,omitzero"`
 }
 
 // Status is the answer of GET /api/v1/status.
@@ -118,7 +119,7 @@ type Status struct {
 	Alerts     []workload.Alert `json:"alerts"`
 	// AsOf is set where the answer is not live.
 	AsOf *time.Time `json:"as_of,omitempty"`
-	// Advice says in words what the cluster survives and what to do.
+	// Advice says in words what is not in order and what to do about it.
 	Advice []string `json:"advice"`
 }
 

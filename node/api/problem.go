@@ -24,8 +24,9 @@ type Problem struct {
 	Status int    `json:"status"`
 	// Detail is what was being done to what, and why it failed.
 	Detail string `json:"detail"`
-	// Instance is the path of the request, without its query.
-	Instance string `json:"instance"`
+	// Instance is the path of the request, without its query; empty for a
+	// problem that no request has met.
+	Instance string `json:"instance,omitempty"`
 	Kind     Kind   `json:"kind"`
 	// Hint says what to try.
 	Hint string `json:"hint,omitempty"`

@@ -20,12 +20,9 @@ func (s *Service) Status(_ context.Context, p auth.Principal) (Status, error) {
 		Alerts:  s.Knowledge.Alerts(),
 		AsOf:    s.Knowledge.AsOf(),
 	}
-	masters := 0
-	for _, n := range s.Knowledge.Nodes() {
+	nodes := s.Knowledge.Nodes()
+	for _, n := range nodes {
 		st.Nodes[n.Status]++
-		if n.Role == topology.RoleMaster && n.Status != topology.StatusPending {
-			masters++
-		}
 	}
 	for _, c := range s.Knowledge.Containers("") {
 		st.Containers++
@@ -33,20 +30,8 @@ func (s *Service) Status(_ context.Context, p auth.Principal) (Status, error) {
 			st.Running++
 		}
 	}
-	st.Advice = advice(masters, st)
+	st.Advice = advice(st.Self, nodes, s.Now())
 	return st, nil
-}
-
-// advice says in words what the cluster survives and what to do about it.
-func advice(masters int, st Status) []string {
-	var out []string
-	if masters <= 1 {
-		out = append(out, "One master: containers go on running without it, but nothing can be changed while it is down.")
-	}
-	if n := st.Nodes[topology.StatusPending]; n > 0 {
-		out = append(out, fmt.Sprintf("%d node(s) wait for approval: `piccolo node approve NODE`.", n))
-	}
-	return out
 }
 
 // Leave takes this node out of its cluster. Only root on the machine may ask

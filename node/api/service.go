@@ -110,12 +110,17 @@ func (s *Service) PatchNode(ctx context.Context, p auth.Principal, ref string, p
 			return n, Classify(err)
 		}
 	}
-	if signal != "" {
-		if n, err = s.Administration.SignalNode(ctx, n.ID, signal, p.String()); err != nil {
-			return n, Classify(err)
-		}
+	if signal == "" {
+		return n, nil
 	}
-	return n, nil
+	now, err := s.Administration.SignalNode(ctx, n.ID, signal, p.String())
+	if errors.Is(err, topology.ErrTransition) { // somebody else was faster
+		if now, findErr := s.find(n.ID); findErr == nil {
+			n = now
+		}
+		return n, refused(n, signal)
+	}
+	return now, classified(err)
 }
 
 // setRole changes the role of a node, which is a request of its own: the node
@@ -163,7 +168,7 @@ func (patch NodePatch) signal(n topology.Node) (topology.Signal, error) {
 	if err := patch.edit(ptr(n.Clone())); err != nil {
 		return "", err
 	}
-	if patch.Status == nil || *patch.Status == n.Status {
+	if patch.Status == nil {
 		return "", nil
 	}
 	signals := map[topology.NodeStatus]topology.Signal{
@@ -176,9 +181,31 @@ func (patch NodePatch) signal(n topology.Node) (topology.Signal, error) {
 		return "", Invalidf("status %q cannot be asked for: use Maintenance, Ready (to resume) or Initializing (to approve)", *patch.Status)
 	}
 	if _, err := topology.Apply(n, signal, n.Reasons, n.StatusSince); err != nil {
-		return "", Classify(err)
+		return "", refused(n, signal)
 	}
 	return signal, nil
+}
+
+// refused says why the state of n does not allow an administrator's signal.
+func refused(n topology.Node, signal topology.Signal) *Error {
+	is := n.Status.Word()
+	if n.Status == topology.StatusMaintenance {
+		is = "in Maintenance"
+	}
+	var e *Error
+	switch signal {
+	case topology.SignalApproved:
+		e = Conflictf("approve node %s: it is %s, and only a Pending node waits for that", n.Name, is)
+	case topology.SignalResume:
+		e = Conflictf("resume node %s: it is %s, and only a node in Maintenance can resume", n.Name, is)
+		if n.Status == topology.StatusNotReady {
+			e = e.WithHint("it becomes Ready by itself when %s is gone; `piccolo status` says what to try", n.Reasons)
+		}
+	default:
+		e = Conflictf("put node %s into maintenance: it is %s, and that takes a Ready or NotReady node", n.Name, is)
+	}
+	e.Err = topology.ErrTransition
+	return e
 }
 
 // RemoveNode takes a node out of the cluster; a pending one is rejected.

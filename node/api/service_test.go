@@ -93,12 +93,13 @@ func TestPatchNode(t *testing.T) {
 		"no log level":       {"n-sub", api.NodePatch{LogLevel: ptr("")}, "", "", []string{"edit n-sub"}},
 		"bad log level":      {"n-sub", api.NodePatch{LogLevel: ptr("loud")}, api.KindInvalid, "loud", nil},
 		"maintenance":        {"n-sub", api.NodePatch{Status: ptr(topology.StatusMaintenance)}, "", "", []string{"signal maintain n-sub by admin root"}},
-		"maintenance again":  {"n-kept", api.NodePatch{Status: ptr(topology.StatusMaintenance)}, "", "", nil},
+		"maintenance again":  {"n-kept", api.NodePatch{Status: ptr(topology.StatusMaintenance)}, api.KindConflict, "into maintenance: it is in Maintenance", nil},
 		"resume":             {"n-kept", api.NodePatch{Status: ptr(topology.StatusReady)}, "", "", []string{"signal resume n-kept by admin root"}},
-		"resume a ready one": {"n-sub", api.NodePatch{Status: ptr(topology.StatusReady)}, "", "", nil},
-		"resume a lost one":  {"n-down", api.NodePatch{Status: ptr(topology.StatusReady)}, api.KindConflict, "NotReady", nil},
+		"resume a ready one": {"n-sub", api.NodePatch{Status: ptr(topology.StatusReady)}, api.KindConflict, "resume node board: it is Ready", nil},
+		"resume a lost one":  {"n-down", api.NodePatch{Status: ptr(topology.StatusReady)}, api.KindConflict, "when Unreachable is gone", nil},
 		"approve":            {"n-wait", api.NodePatch{Status: ptr(topology.StatusInitializing)}, "", "", []string{"signal approved n-wait by admin root"}},
-		"approve a member":   {"n-sub", api.NodePatch{Status: ptr(topology.StatusInitializing)}, api.KindConflict, "Ready", nil},
+		"approve a member":   {"n-sub", api.NodePatch{Status: ptr(topology.StatusInitializing)}, api.KindConflict, "approve node board: it is Ready", nil},
+		"approve a new one":  {"n-new", api.NodePatch{Status: ptr(topology.StatusInitializing)}, api.KindConflict, "approve node new: it is Initializing", nil},
 		"terminate":          {"n-sub", api.NodePatch{Status: ptr(topology.StatusTerminating)}, api.KindInvalid, "Maintenance, Ready", nil},
 		"made-up":            {"n-sub", api.NodePatch{Status: ptr(topology.NodeStatus("Happy"))}, api.KindInvalid, "Happy", nil},
 		"both": {"n-sub", api.NodePatch{LogLevel: ptr("debug"), Status: ptr(topology.StatusMaintenance)}, "", "",
@@ -107,6 +108,7 @@ func TestPatchNode(t *testing.T) {
 		"status good, label bad": {"n-sub", api.NodePatch{Labels: map[string]*string{"": ptr("b")}, Status: ptr(topology.StatusMaintenance)}, api.KindInvalid, "", nil},
 	} {
 		f := newFake()
+		f.nodes = append(f.nodes, topology.Node{ID: "n-new", Name: "new", Role: topology.RoleSub, Status: topology.StatusInitializing})
 		before := f.Nodes()
 		n, err := newService(t, f, true).PatchNode(t.Context(), admin, try.node, try.patch)
 		if kindOf(err) != try.kind || err != nil && !strings.Contains(err.Error(), try.hint) {
@@ -282,7 +284,7 @@ func TestStatus(t *testing.T) {
 	if !reflect.DeepEqual(st.Nodes, want) || st.Containers != 3 || st.Running != 2 || len(st.Alerts) != 2 || st.Self.ID != "n-main" || !st.AsOf.Equal(now()) {
 		t.Errorf("%+v", st)
 	}
-	if len(st.Advice) != 2 || !strings.Contains(st.Advice[0], "One master") || !strings.Contains(st.Advice[1], "1 node(s) wait") {
+	if len(st.Advice) != 2 || !strings.HasPrefix(st.Advice[0], "down is NotReady (Unreachable): ") || !strings.Contains(st.Advice[1], "1 node(s) wait") {
 		t.Errorf("%q", st.Advice)
 	}
 }

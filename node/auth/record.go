@@ -30,8 +30,9 @@ var (
 // JoinRecord is what the masters keep of a join token.
 type JoinRecord struct {
 	ID string `json:"id"`
-	// Hash is HashSecret of the token's secret.
-	Hash string `json:"hash"`
+	// Hash is HashSecret of the token's secret; empty where the record is
+	// shown.
+	Hash string `json:"hash,omitempty"`
 	// Role is the only role that a node can join in with this token.
 	Role      topology.Role `json:"role"`
 	CreatedAt time.Time     `json:"created_at"`

@@ -9,23 +9,18 @@ import (
 	"piccolo.io/piccolo/node/api"
 )
 
-// completionFlag is what the shells' completion scripts append.
-const completionFlag = "--generate-bash-completion"
-
 // arrange puts arguments in the order that urfave/cli can read: global flags,
 // the command's path, its flags, "--", what remains. A flag may stand anywhere
 // after the command that knows it, a global one anywhere at all, until "--".
 //
 // args[0] is the program. An unknown flag or command is an error with a
-// suggestion; nothing is ever dropped or changed.
+// suggestion. Nothing is ever dropped or changed, but that "-ojson" becomes
+// "-o json" and the word help a flag.
 func arrange(root *ucli.App, args []string) ([]string, error) {
-	if len(args) == 0 || args[len(args)-1] == completionFlag {
+	if len(args) == 0 {
 		return args, nil
 	}
-	w := walk{commands: root.Commands, scopes: [][]ucli.Flag{withHelp(root.Flags)}, flags: [][]string{nil}, path: []string{root.Name}}
-	if root.Version != "" {
-		w.scopes[0] = append(w.scopes[0], ucli.VersionFlag)
-	}
+	w := newWalk(root)
 	for rest := args[1:]; len(rest) > 0; {
 		var err error
 		if rest, err = w.take(rest); err != nil {
@@ -50,6 +45,14 @@ func arrange(root *ucli.App, args []string) ([]string, error) {
 
 func withHelp(flags []ucli.Flag) []ucli.Flag { return append(slices.Clone(flags), ucli.HelpFlag) }
 
+func newWalk(root *ucli.App) *walk {
+	w := &walk{commands: root.Commands, scopes: [][]ucli.Flag{withHelp(root.Flags)}, flags: [][]string{nil}, path: []string{root.Name}}
+	if root.Version != "" {
+		w.scopes[0] = append(w.scopes[0], ucli.VersionFlag)
+	}
+	return w
+}
+
 // walk is where arrange has got to. scopes, flags and path have one entry per
 // level: the program first, the innermost command last.
 type walk struct {
@@ -57,8 +60,10 @@ type walk struct {
 	scopes   [][]ucli.Flag
 	flags    [][]string
 	path     []string
-	words    []string
-	help     []string
+	// names are those of the path's commands, whatever alias was typed.
+	names []string
+	words []string
+	help  []string
 }
 
 // take reads one argument, with its value where it is a flag that has one,
@@ -78,6 +83,10 @@ func (w *walk) take(rest []string) ([]string, error) {
 		w.words = append(w.words, arg)
 		return rest[1:], nil
 	}
+	if arg == "help" {
+		w.help = append(w.help, "--help")
+		return rest[1:], nil
+	}
 	i := slices.IndexFunc(w.commands, func(c *ucli.Command) bool { return c.HasName(arg) })
 	if i < 0 {
 		return nil, w.unknownCommand(arg)
@@ -86,7 +95,7 @@ func (w *walk) take(rest []string) ([]string, error) {
 	w.commands = c.Subcommands
 	w.scopes = append(w.scopes, withHelp(c.Flags))
 	w.flags = append(w.flags, nil)
-	w.path = append(w.path, arg)
+	w.path, w.names = append(w.path, arg), append(w.names, c.Name)
 	return rest[1:], nil
 }
 
@@ -95,10 +104,13 @@ func (w *walk) takeFlag(rest []string) ([]string, error) {
 	name, _, hasValue := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
 	depth, flag := w.lookup(name)
 	if flag == nil {
+		if glued := w.unglue(arg); glued != nil {
+			return w.takeFlag(append(glued, rest[1:]...))
+		}
 		return nil, w.unknownFlag(arg, name)
 	}
 	take := 1
-	if _, isBool := flag.(*ucli.BoolFlag); !isBool && !hasValue {
+	if takesValue(flag) && !hasValue {
 		if take = 2; len(rest) < take {
 			return nil, api.Invalidf("flag %s needs a value", arg).WithHint("%s", w.helpHint())
 		}
@@ -109,6 +121,43 @@ func (w *walk) takeFlag(rest []string) ([]string, error) {
 	}
 	w.flags[depth] = append(w.flags[depth], rest[:take]...)
 	return rest[take:], nil
+}
+
+func takesValue(f ucli.Flag) bool {
+	_, isBool := f.(*ucli.BoolFlag)
+	return !isBool
+}
+
+// unglue parts a flag of one letter from the value that follows it at once,
+// and returns nil where arg is none.
+func (w *walk) unglue(arg string) []string {
+	if len(arg) < 3 || arg[0] != '-' || arg[1] == '-' {
+		return nil
+	}
+	if _, flag := w.lookup(arg[1:2]); flag == nil || !takesValue(flag) {
+		return nil
+	}
+	return []string{arg[:2], arg[2:]}
+}
+
+// global is the value of one of the program's own flags.
+func (w *walk) global(name string) (string, bool) {
+	value, found := "", false
+	for i := 0; i < len(w.flags[0]); i++ {
+		typed, v, hasValue := strings.Cut(strings.TrimLeft(w.flags[0][i], "-"), "=")
+		_, flag := w.lookup(typed)
+		if flag == nil || !takesValue(flag) {
+			continue
+		}
+		if !hasValue {
+			i++
+			v = w.flags[0][i]
+		}
+		if slices.Contains(flag.Names(), name) {
+			value, found = v, true
+		}
+	}
+	return value, found
 }
 
 // lookup finds the innermost flag of that name.

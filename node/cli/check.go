@@ -16,7 +16,8 @@ import (
 // checkAnswer is the shape of `piccolo check -o json`.
 type checkAnswer struct {
 	readiness.Report
-	// Ready is false where the join gate would refuse this board.
+	// Ready is false where the join gate would refuse this board, and for a
+	// member where something keeps it from being Ready.
 	Ready bool `json:"ready"`
 	// Fixes only with --fix.
 	Fixes []readiness.FixResult `json:"fixes,omitempty"`
@@ -25,7 +26,7 @@ type checkAnswer struct {
 func (a *app) checkCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "check", Usage: "check whether this board is fit to join and to run",
-		Description: "An error keeps a board from joining, a warning does not. Exits with 5 if there is an error.\n\n" +
+		Description: "An error keeps a board from joining, and a member from being Ready; a warning does neither. Exits with 5 if there is an error.\n\n" +
 			examples("piccolo check", "piccolo check --master 10.0.0.1", "piccolo check --fix", "piccolo check -o json"),
 		Flags: []ucli.Flag{
 			&ucli.BoolFlag{Name: "fix", Usage: "mend what can be mended safely"},
@@ -45,7 +46,7 @@ func (a *app) checkCommand() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			answer := checkAnswer{report, len(report.Blocking()) == 0, fixes}
+			answer := checkAnswer{report, report.Worst() != readiness.SeverityError, fixes}
 			if err := a.print(answer, func(w io.Writer) { a.checkPage(w, answer) }); err != nil {
 				return err
 			}
@@ -57,7 +58,7 @@ func (a *app) checkCommand() *ucli.Command {
 	}
 }
 
-// checkMaster accepts HOST, IP, HOST:PORT and [IP]:PORT.
+// checkMaster accepts HOST, IP, [IP], HOST:PORT and [IP]:PORT.
 func checkMaster(master string) error {
 	bad := func(why string) error {
 		return api.Invalidf("master %q: %s", shorten(master), why).WithHint("write it as 10.0.0.1, board-1.lan or 10.0.0.1:7443")
@@ -71,6 +72,8 @@ func checkMaster(master string) error {
 		if err := checkPort(port); err != nil {
 			return bad(err.Error())
 		}
+	} else if inner, ok := strings.CutPrefix(master, "["); ok && strings.HasSuffix(inner, "]") && strings.Contains(inner, ":") {
+		host = strings.TrimSuffix(inner, "]")
 	} else if strings.Count(master, ":") == 1 || strings.ContainsAny(master, "[]") {
 		return bad("the port is missing or not a number")
 	}
@@ -114,14 +117,23 @@ func (a *app) checkPage(w io.Writer, answer checkAnswer) {
 		}
 		fmt.Fprintf(w, "Fix %s: %s\n", f.Check, plain(line))
 	}
+	if !told && len(answer.Fixes) > 0 {
+		fmt.Fprintln(w, "Nothing of it can be mended without you.")
+		told = true
+	}
 	if told {
 		fmt.Fprintln(w)
 	}
+	member := answer.Gate == readiness.GateRunning
 	switch {
+	case !answer.Ready && member:
+		fmt.Fprintln(w, a.paint(red, "This node is NotReady until the errors are mended."))
 	case !answer.Ready:
 		fmt.Fprintln(w, a.paint(red, "This board cannot join yet."))
-	case answer.Worst() == readiness.SeverityOK:
+	case !answer.Worst().Bad():
 		fmt.Fprintln(w, a.paint(green, "This board is fit."))
+	case member:
+		fmt.Fprintln(w, a.paint(yellow, "This board is fit to go on; look at the warnings."))
 	default:
 		fmt.Fprintln(w, a.paint(yellow, "This board can join; look at the warnings."))
 	}
@@ -131,7 +143,7 @@ func (a *app) mends(w io.Writer, answer checkAnswer) {
 	head := "\nTo mend:\n"
 	fixable := false
 	for _, r := range answer.Results {
-		if r.Severity == readiness.SeverityOK || r.Mend == "" {
+		if !r.Severity.Bad() || r.Mend == "" {
 			continue
 		}
 		line := r.Mend

@@ -55,12 +55,13 @@ func (a *app) dial() (*client.HTTP, error) {
 func (a *app) dialServer(server, token string) (*client.HTTP, error) {
 	t, err := auth.ParseAPIToken(token)
 	if err != nil {
-		return nil, err
+		return nil, badAPIToken(err)
 	}
 	clock, err := pki.NewClock(pki.ClockOptions{Build: a.buildTime()})
 	if err != nil {
 		return nil, fmt.Errorf("read the clock: %w", err)
 	}
+	a.remote = true
 	config, _, err := pki.EnrolTLS(t.Fingerprint, clock)
 	if err != nil {
 		return nil, err
@@ -86,12 +87,16 @@ func (a *app) dialLocal() (*client.HTTP, error) {
 // to no cluster. Other errors stay as they are.
 func (a *app) noDaemon(err error) error {
 	var known *api.Error
-	local := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
-	if !errors.As(err, &known) || known.Kind != api.KindUnavailable || !local || !errors.Is(node.Member(a.nodeOptions()), node.ErrNotMember) {
+	if !errors.As(err, &known) || !unanswered(err) || !errors.Is(node.Member(a.nodeOptions()), node.ErrNotMember) {
 		return err
 	}
 	return &api.Error{Kind: api.KindUnavailable, Message: known.Message + ": it belongs to no cluster", Err: err,
 		Hint: "`piccolo init` makes a cluster, `piccolo join` enters one, `piccolo login` asks a master from here"}
+}
+
+// unanswered reports whether nobody listens on the socket.
+func unanswered(err error) bool {
+	return classify(err).Kind == api.KindUnavailable && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist))
 }
 
 var errFound = errors.New("found")

@@ -158,11 +158,11 @@ func (a *app) contextCommand() *ucli.Command {
 		Subcommands: []*ucli.Command{
 			{Name: "ls", Aliases: []string{"list"}, Usage: "list the contexts", Description: examples("piccolo context ls"), Action: a.listContexts},
 			{Name: "use", Usage: "talk to this one from now on", ArgsUsage: "NAME", Description: examples("piccolo context use farm"),
-				BashComplete: a.completeContexts, Action: func(c *ucli.Context) error {
+				Action: func(c *ucli.Context) error {
 					return a.changeContexts(c, "uses context", func(cs *contexts, name string) { cs.Current = name })
 				}},
 			{Name: "rm", Aliases: []string{"remove"}, Usage: "forget one and its credential", ArgsUsage: "NAME", Description: examples("piccolo context rm farm"),
-				BashComplete: a.completeContexts, Action: func(c *ucli.Context) error {
+				Action: func(c *ucli.Context) error {
 					return a.changeContexts(c, "has forgotten context", func(cs *contexts, name string) {
 						cs.Contexts = slices.DeleteFunc(cs.Contexts, func(s savedContext) bool { return s.Name == name })
 						if cs.Current == name {
@@ -219,14 +219,4 @@ func (a *app) changeContexts(c *ucli.Context, did string, change func(*contexts,
 		return err
 	}
 	return a.print(done{c.Command.Name}, func(w io.Writer) { fmt.Fprintf(w, "piccolo %s %s.\n", did, arg[0]) })
-}
-
-func (a *app) completeContexts(c *ucli.Context) {
-	cs, err := a.readContexts()
-	if err != nil {
-		return
-	}
-	for _, s := range cs.Contexts {
-		fmt.Fprintln(c.App.Writer, s.Name)
-	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -71,13 +72,15 @@ func logger(w io.Writer, format string, level *slog.LevelVar) *slog.Logger {
 }
 
 // runHere runs the daemon in this terminal and calls ready, beside it, once
-// it serves. What ready returns is told, and the daemon goes on.
+// it serves. What ready returns is told, and the daemon goes on, unless the
+// cluster has removed the node.
 func (a *app) runHere(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	o := a.daemonOptions()
 	tell, served := o.Ready, make(chan struct{})
 	o.Ready = sync.OnceFunc(func() { tell(); close(served) })
+	var gone error
 	var beside sync.WaitGroup
 	beside.Go(func() {
 		select {
@@ -85,12 +88,17 @@ func (a *app) runHere(ctx context.Context, ready func(context.Context) error) er
 			return
 		case <-served:
 		}
-		if err := ready(ctx); err != nil && ctx.Err() == nil {
+		err := ready(ctx)
+		switch {
+		case errors.Is(err, errGone):
+			gone = err
+			cancel()
+		case err != nil && ctx.Err() == nil:
 			a.fail(err)
 		}
 	})
 	err := a.machine.run(ctx, o)
 	cancel()
 	beside.Wait()
-	return err
+	return errors.Join(gone, err)
 }

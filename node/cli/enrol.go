@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	ucli "github.com/urfave/cli/v2"
@@ -186,6 +187,9 @@ func (a *app) bringUp(ctx context.Context, p place, nodeID string, announce func
 	whenServed := func(ctx context.Context) error {
 		a.step("waiting until the node is Ready")
 		err := a.waitReady(ctx, nodeID)
+		if errors.Is(err, errGone) {
+			return err
+		}
 		took := time.Since(a.began)
 		if err != nil {
 			took = 0
@@ -235,6 +239,15 @@ func (a *app) waitReadyFor(ctx context.Context, nodeID string, limit time.Durati
 		return err
 	}
 	defer conn.Close()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer giveUp(nil)
+	beside.Go(func() {
+		// A node that was removed is in no list that could be watched.
+		if self, err := a.untilMode(ctx, removalPause, modeRemoved); err == nil {
+			giveUp(errRemoved(self))
+		}
+	})
 	last, began := "it has not answered", time.Now()
 	err = untilNode(ctx, conn, func(n topology.Node) bool {
 		if n.ID != nodeID {
@@ -253,11 +266,52 @@ func (a *app) waitReadyFor(ctx context.Context, nodeID string, limit time.Durati
 		last = now
 		return n.Status == topology.StatusReady
 	})
+	if err == nil {
+		// What is known of it may be no more than what it remembers.
+		_, err = a.untilMode(ctx, onlinePause, modeOnline)
+	}
+	if errors.Is(context.Cause(ctx), errGone) {
+		return context.Cause(ctx)
+	}
 	if errors.Is(context.Cause(ctx), errNotReadyInTime) {
-		return api.Unavailablef("the node runs, but was not Ready after %s: %s", time.Since(began).Round(time.Second), last).
-			WithHint("`piccolo status` and `piccolo check` say more; it goes on trying")
+		return a.notInTime(ctx, time.Since(began), last)
 	}
 	return err
+}
+
+const (
+	// removalPause between two questions whether the cluster has removed the
+	// node.
+	removalPause = 300 * time.Millisecond
+	// onlinePause between two questions whether the node hears a master.
+	onlinePause = 50 * time.Millisecond
+)
+
+// untilMode asks the daemon on this machine until it is in that mode.
+func (a *app) untilMode(ctx context.Context, pause time.Duration, mode string) (api.SelfStatus, error) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		self, err := a.askSelf(ctx)
+		if err == nil && self.Mode == mode {
+			return self, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return self, ctx.Err()
+		}
+	}
+}
+
+// notInTime says what a node is instead of Ready. One that hears no master
+// knows that itself.
+func (a *app) notInTime(ctx context.Context, took time.Duration, last string) error {
+	if self, err := a.askSelf(context.WithoutCancel(ctx)); err == nil && self.Mode != modeOnline {
+		last = "it is " + self.Mode + ": " + plain(self.ModeReason)
+	}
+	return api.Unavailablef("the node runs, but was not Ready after %s: %s", took.Round(time.Second), strings.TrimSuffix(last, ": ")).
+		WithHint("`piccolo status` and `piccolo check` say more; it goes on trying")
 }
 
 // nameCluster says to which cluster a machine belongs whose daemon holds the

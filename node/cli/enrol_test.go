@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,6 +32,7 @@ type bench struct {
 	service  *fakeService
 	booted   bool
 	member   bool
+	empty    bool // nothing of a node is there
 	// did lists what was done to the machine, in order.
 	did  []string
 	init node.InitOptions
@@ -65,6 +67,9 @@ func (b *bench) machine() machine {
 		},
 		join: func(_ context.Context, o node.JoinOptions) (node.JoinResult, error) {
 			b.did, b.join = append(b.did, "join"), o
+			if o.Role == "" {
+				o.Role = topology.RoleSub
+			}
 			return node.JoinResult{NodeID: "n-000000000001", Name: "board-1", Cluster: "farm", Role: o.Role, Master: "10.0.0.1:7443", Already: b.member, Warnings: []string{"slow card"}}, b.fail
 		},
 		run: func(ctx context.Context, o node.Options) error {
@@ -77,15 +82,23 @@ func (b *bench) machine() machine {
 			<-ctx.Done()
 			return nil
 		},
-		reset: func(context.Context, node.Options) error { b.did = append(b.did, "reset"); return b.fail },
+		traces: func(node.Options) (bool, error) { return !b.empty, nil },
+		reset:  func(context.Context, node.Options) error { b.did = append(b.did, "reset"); return b.fail },
 		check: func(_ context.Context, _ node.Options, c node.CheckOptions) (readiness.Report, []readiness.FixResult, error) {
 			b.did = append(b.did, fmt.Sprintf("check %s %v", c.Master, c.Fix))
 			r := readiness.Report{Gate: readiness.GateJoin, Results: []readiness.Result{
+				{Check: "gossip", Severity: readiness.SeveritySkipped, Found: "not asked"},
 				{Check: "memory_cgroup", Severity: readiness.SeverityError, Found: "switched off", Mend: "add cgroup_enable=memory", Fix: readiness.FixMemoryCgroup, RebootNeeded: true},
 				{Check: "clock", Severity: readiness.SeverityOK, Found: "right"},
 			}}
+			if b.member {
+				r.Gate = readiness.GateRunning
+			}
+			if c.Fix && c.Master == "manual" {
+				return r, []readiness.FixResult{{Check: "disk_space", Outcome: readiness.OutcomeManual, Detail: "make room"}}, b.fail
+			}
 			if c.Fix {
-				r.Results[0].Severity = readiness.SeverityWarning
+				r.Results[1].Severity = readiness.SeverityWarning
 				return r, []readiness.FixResult{{Check: "memory_cgroup", Outcome: readiness.OutcomeApplied, Detail: "edited cmdline.txt", RebootNeeded: true},
 					{Check: "disk_space", Outcome: readiness.OutcomeManual, Detail: "make room"}}, b.fail
 			}
@@ -116,12 +129,17 @@ func (s *fakeService) Start(context.Context) error {
 func (b *bench) do(ctx context.Context, args ...string) int {
 	b.out.Reset()
 	b.err.Reset()
-	a := newApp(Streams{In: strings.NewReader(b.in), Out: &b.out, Err: &b.err}, Environment{Lookup: from(b.env), Build: Build{Version: "v1", Time: "2026-11-01T00:00:00Z"}})
+	return b.app(&b.out).run(ctx, append([]string{"piccolo"}, args...))
+}
+
+// app is one command line on this machine that answers to out.
+func (b *bench) app(out io.Writer) *app {
+	a := newApp(Streams{In: strings.NewReader(b.in), Out: out, Err: &b.err}, Environment{Lookup: from(b.env), Build: Build{Version: "v1", Time: "2026-11-01T00:00:00Z"}})
 	a.machine = b.machine()
 	a.booted = func() bool { return b.booted }
 	a.root = func() bool { return true }
 	a.newUnit = func(o unit.Options) (service, error) { b.service.opts = o; return b.service, nil }
-	return a.run(ctx, append([]string{"piccolo"}, args...))
+	return a
 }
 
 func (b *bench) want(code int, got int, out, errs string, did ...string) {
@@ -150,7 +168,7 @@ func TestInitUnderSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"api_port: \"7500\"\n", "log_level: debug\n", "run_dir: " + b.env["PICCOLO_RUN_DIR"] + "\n"} {
+	for _, line := range []string{"api_port: 7500\n", "log_level: debug\n", "run_dir: " + b.env["PICCOLO_RUN_DIR"] + "\n"} {
 		if !strings.Contains(string(file), line) {
 			t.Errorf("%q is missing in the file:\n%s", line, file)
 		}
@@ -211,7 +229,8 @@ func TestNodeErrorsHaveExitCodes(t *testing.T) {
 		{fmt.Errorf("run: %w", node.ErrNotMember), 3, "belongs to no cluster"},
 		{fmt.Errorf("x: %w", node.ErrNotReady), 5, "Hint: `piccolo check` shows"},
 		{fmt.Errorf("x: %w", auth.ErrTokenExpired), 6, "the token has expired"},
-		{fmt.Errorf("x: %w", auth.ErrBadToken), 2, "Hint: copy the token again"},
+		{fmt.Errorf("x: %w: %w", auth.ErrBadToken, auth.ErrTokenMistyped), 2, "Error: x: its check sum is wrong\nHint: copy the token again"},
+		{fmt.Errorf("x: %w: %w", auth.ErrBadToken, auth.ErrTokenKind), 2, "Hint: `piccolo token create` on a master makes a join token"},
 		{fmt.Errorf("x: %w", fs.ErrPermission), 6, "Hint: run this as root"},
 		{fmt.Errorf("x: %w", context.DeadlineExceeded), 5, ""},
 		{fmt.Errorf("x: %w", topology.ErrInvalid), 2, ""},
@@ -239,7 +258,7 @@ func TestJoin(t *testing.T) {
 	b.want(2, code, "", `label b: value "2,3=x" is not valid`)
 	code = b.do(t.Context(), "join", "10.0.0.1", "--token", "pic1.x", "--label", "a=1", "--label", "b=2")
 	b.want(0, code, "Ready after ", "Warning: slow card", "join", "install", "start")
-	if b.join.Master != "10.0.0.1" || b.join.Token != "pic1.x" || b.join.Role != topology.RoleSub || len(b.join.Labels) != 2 {
+	if b.join.Master != "10.0.0.1" || b.join.Token != "pic1.x" || b.join.Role != "" || len(b.join.Labels) != 2 {
 		t.Errorf("%+v", b.join)
 	}
 	if strings.Contains(b.out.String()+b.err.String(), "pic1.x") {
@@ -256,13 +275,6 @@ func TestFailedJoinSaysNothingOfADaemon(t *testing.T) {
 	}
 }
 
-func TestLeaveOfARemovedNode(t *testing.T) {
-	b := newBench(t)
-	b.daemon.removed = true
-	b.serve()
-	b.want(0, b.do(t.Context(), "leave", "--yes"), "has removed this node already", "")
-}
-
 func TestFreshDaemonTellsNoPaceOfWriting(t *testing.T) {
 	b := newBench(t)
 	b.daemon.fresh = true
@@ -270,19 +282,10 @@ func TestFreshDaemonTellsNoPaceOfWriting(t *testing.T) {
 	b.want(0, b.do(t.Context(), "status"), "flash        - (a pace is known 10m after the start)", "")
 }
 
-func TestJoinAgain(t *testing.T) {
-	b := newBench(t)
-	b.booted, b.member, b.service.running = true, true, true
-	b.want(0, b.do(t.Context(), "join", "m", "--token", "t"), "is a sub of cluster farm", "belongs to cluster farm already", "join")
-	b.service.running, b.did = false, nil
-	b.want(0, b.do(t.Context(), "join", "m", "--token", "t"), "Ready after", "belongs to cluster farm already", "join", "install", "start")
-	b.booted, b.did = false, nil
-	b.want(0, b.do(t.Context(), "join", "m", "--token", "t", "--foreground"), "is a sub of cluster farm", "belongs to cluster farm already", "join")
-}
-
 func TestWhereTheTokenComesFrom(t *testing.T) {
 	b := newBench(t)
 	b.booted, b.member, b.service.running = true, true, true
+	b.serve()
 	file := filepath.Join(b.dir, "token")
 	if err := os.WriteFile(file, []byte("  from.file\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -305,22 +308,6 @@ func TestWhereTheTokenComesFrom(t *testing.T) {
 	}
 }
 
-func TestLeaveAndReset(t *testing.T) {
-	b := newBench(t)
-	b.booted = true
-	b.serve()
-	b.want(0, b.do(t.Context(), "leave", "--yes"), "has left its cluster", "", "disable")
-	if got := <-b.daemon.last; got != "leave" {
-		t.Error(got)
-	}
-	b.did = nil
-	b.want(0, b.do(t.Context(), "reset", "-y"), "Deleted the node in "+b.env["PICCOLO_DATA_DIR"], "", "reset", "disable")
-	b.did, b.fail = nil, node.ErrLocked
-	b.want(4, b.do(t.Context(), "reset", "-y"), "", "another piccolo runs", "reset")
-	b.did, b.fail = nil, nil
-	b.want(0, b.do(t.Context(), "reset", "-y", "--data-dir", "/elsewhere"), "", "", "reset") // another node's service stays
-}
-
 func TestCheck(t *testing.T) {
 	b := newBench(t)
 	b.want(5, b.do(t.Context(), "check", "--master", "10.0.0.1"), "memory_cgroup: add cgroup_enable=memory (then reboot)", "", "check 10.0.0.1 false")
@@ -334,6 +321,15 @@ func TestCheck(t *testing.T) {
 	}
 	b.did = nil
 	b.want(5, b.do(t.Context(), "check", "-o", "json"), `"ready": false`, "", "check  false")
+	b.did = nil
+	b.want(5, b.do(t.Context(), "check", "--fix", "--master", "manual"), "Nothing of it can be mended without you.", "", "check manual true")
+	if !strings.Contains(b.out.String(), "gossip          skipped") {
+		t.Error(b.out.String())
+	}
+	b.did, b.member = nil, true
+	b.want(5, b.do(t.Context(), "check"), "This node is NotReady until the errors are mended.", "", "check  false")
+	b.did = nil
+	b.want(0, b.do(t.Context(), "check", "--fix"), "This board is fit to go on; look at the warnings.", "", "check  true")
 }
 
 func TestNotReadyInTimeSaysWhy(t *testing.T) {
@@ -348,6 +344,19 @@ func TestNotReadyInTimeSaysWhy(t *testing.T) {
 	a.settings = s
 	err = a.waitReadyFor(t.Context(), "n-000000000001", 300_000_000)
 	if err == nil || classify(err).Kind.Codes().Exit != 5 || !strings.Contains(err.Error(), "it is Initializing") {
+		t.Errorf("%v", err)
+	}
+
+	// A sub that only remembers that it was Ready.
+	b = newBench(t)
+	b.daemon.stale = true
+	b.serve()
+	if s, err = resolve(from(nil), from(b.env)); err != nil {
+		t.Fatal(err)
+	}
+	a.settings = s
+	err = a.waitReadyFor(t.Context(), "n-000000000001", 300_000_000)
+	if err == nil || classify(err).Kind.Codes().Exit != 5 || !strings.Contains(err.Error(), "it is Offline: no master answers") {
 		t.Errorf("%v", err)
 	}
 }

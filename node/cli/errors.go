@@ -22,6 +22,9 @@ func classify(err error) *api.Error {
 	if errors.As(err, &known) {
 		return known
 	}
+	if errors.Is(err, auth.ErrBadToken) {
+		return badToken(err)
+	}
 	for _, s := range causes() {
 		if errors.Is(err, s.target) {
 			e := api.Error{Kind: s.kind, Message: err.Error(), Hint: s.hint, Err: err}
@@ -36,6 +39,20 @@ func classify(err error) *api.Error {
 		return &api.Error{Kind: api.KindUnavailable, Message: err.Error(), Hint: "is the address right, and does a master run there?", Err: err}
 	}
 	return api.Classify(err)
+}
+
+// badToken tells what is wrong with a token's text, and once that it is wrong.
+func badToken(err error) *api.Error {
+	e := &api.Error{Kind: api.KindInvalid, Message: strings.Replace(err.Error(), auth.ErrBadToken.Error()+": ", "", 1), Err: err}
+	if errors.Is(err, auth.ErrTokenKind) {
+		return e.WithHint("`piccolo token create` on a master makes a join token; an API token is for `piccolo login`")
+	}
+	return e.WithHint("copy the token again, as a whole; `piccolo token create` on a master makes another")
+}
+
+// badAPIToken is badToken for a login.
+func badAPIToken(err error) *api.Error {
+	return badToken(err).WithHint("copy it again, as a whole; the first one is in admin.token in the first master's data directory")
 }
 
 // network reports whether err came from the network. net.Error does not tell:
@@ -61,7 +78,6 @@ func causes() []cause {
 		{node.ErrNotMember, api.KindNotFound, ""},
 		{node.ErrNotReady, api.KindUnavailable, check},
 		{readiness.ErrNotReady, api.KindUnavailable, check},
-		{auth.ErrBadToken, api.KindInvalid, "copy the token again, as a whole; `piccolo token create` on a master makes another"},
 		{pki.ErrWrongFingerprint, api.KindDenied, "the token belongs to another cluster than the one at this address"},
 		{pki.ErrOtherCluster, api.KindDenied, "the credential belongs to another cluster than the one at this address"},
 		{pki.ErrRevoked, api.KindDenied, "this node was removed; `piccolo reset` and join anew"},
@@ -72,6 +88,17 @@ func causes() []cause {
 		{fs.ErrPermission, api.KindDenied, "run this as root"},
 		{topology.ErrInvalid, api.KindInvalid, ""},
 	}
+}
+
+// exitInterrupted is what shells call a program that SIGINT ended.
+const exitInterrupted = 130
+
+// interrupted tells what a person broke off with Ctrl-C.
+func (a *app) interrupted(err error) int {
+	e := *classify(err)
+	e.Message = strings.ReplaceAll(e.Message, context.Canceled.Error(), "interrupted")
+	a.fail(&e)
+	return exitInterrupted
 }
 
 // fail tells an error on stderr and returns the exit code.

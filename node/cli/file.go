@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -68,7 +71,7 @@ func parseFile(path string, text []byte) (map[string]entry, error) {
 	case errors.Is(err, io.EOF):
 		return nil, nil
 	case err != nil:
-		return nil, api.Invalidf("read configuration %s: %w", path, err)
+		return nil, api.Invalidf("read configuration: %w", yamlError(path, err))
 	case len(doc.Content) == 0:
 		return nil, nil
 	}
@@ -107,6 +110,21 @@ func parseFile(path string, text []byte) (map[string]entry, error) {
 	return out, nil
 }
 
+var yamlProblem = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+
+// yamlError is a mistake in the writing of a file, with its line. yaml leaves
+// that out where it is the first one.
+func yamlError(path string, err error) error {
+	m := yamlProblem.FindStringSubmatch(err.Error())
+	switch {
+	case m == nil, strings.HasPrefix(m[2], "unknown anchor"):
+		return fmt.Errorf("%s: %w", path, err)
+	case m[1] == "":
+		m[1] = "1"
+	}
+	return fmt.Errorf("%s:%s: %s", path, m[1], m[2])
+}
+
 // fileKeys are the keys that a configuration file may have.
 func fileKeys() []string {
 	var out []string
@@ -116,6 +134,24 @@ func fileKeys() []string {
 		}
 	}
 	return out
+}
+
+// keyLine writes one line of the file; numbers stay numbers.
+func keyLine(key, value string) (string, error) {
+	if n, err := strconv.Atoi(value); err == nil && strconv.Itoa(n) == value {
+		return key + ": " + value, nil
+	}
+	quoted, err := yaml.Marshal(map[string]string{key: value})
+	return strings.TrimRight(string(quoted), "\n"), err
+}
+
+// listOf writes settings as a person reads them.
+func listOf(set map[string]string) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		out = append(out, key+": "+set[key])
+	}
+	return strings.Join(out, ", ")
 }
 
 // updateFile sets keys in the configuration file and keeps everything else,
@@ -158,11 +194,10 @@ func setKeys(text []byte, set map[string]string) ([]byte, error) {
 		if !ok || have[key].value == value && have[key].line > 0 {
 			continue
 		}
-		quoted, err := yaml.Marshal(map[string]string{key: value})
+		line, err := keyLine(key, value)
 		if err != nil {
 			return nil, err
 		}
-		line := strings.TrimRight(string(quoted), "\n")
 		at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, key+":") })
 		changed = true
 		if at < 0 {
@@ -177,7 +212,7 @@ func setKeys(text []byte, set map[string]string) ([]byte, error) {
 	updated := []byte(strings.Join(lines, "\n") + "\n")
 	after, err := parseFile("configuration", updated)
 	if err != nil {
-		return nil, fmt.Errorf("its form is too unusual to be edited: set %v by hand: %w", set, err)
+		return nil, fmt.Errorf("its form is too unusual to be edited: set %s by hand: %w", listOf(set), err)
 	}
 	for key, value := range set {
 		if after[key].value != value {

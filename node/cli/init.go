@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -90,7 +92,8 @@ func (a *app) joinCommand() *ucli.Command {
 		Name: "join", Usage: "bring this board into a cluster", ArgsUsage: "MASTER[:PORT]",
 		Description: "`piccolo init` prints the line to type, `piccolo token create` makes another. " +
 			"A token on the command line can be seen by every user of the machine while the command runs; --token-file and PICCOLO_TOKEN avoid that. " +
-			"Doing it again changes nothing, and goes on with a join that was interrupted.\n\n" +
+			"Doing it again changes nothing, goes on with a join that was interrupted, and brings up a daemon that does not run. " +
+			"This version has one master, the machine that made the cluster; boards join as subs.\n\n" +
 			examples("piccolo join 10.0.0.1 --token pic1.…", "piccolo join master.lan:7443 --token-file - --name board-2 --label site=barn < token"),
 		Flags: append(machineFlags(),
 			&ucli.StringFlag{Name: "token", Usage: "join `TOKEN` [$PICCOLO_TOKEN]"},
@@ -136,11 +139,8 @@ func (a *app) joinOptions(c *ucli.Context) (o node.JoinOptions, err error) {
 	if err != nil {
 		return o, err
 	}
-	role := topology.RoleSub
-	if c.IsSet("role") {
-		role = topology.Role(c.String("role"))
-	}
-	if !role.Valid() {
+	role := topology.Role(c.String("role"))
+	if c.IsSet("role") && !role.Valid() {
 		return o, api.Invalidf("flag --role: %q is not a role: use sub or master", shorten(string(role)))
 	}
 	token, err := a.readToken(c)
@@ -168,19 +168,58 @@ func (a *app) announceJoin(res node.JoinResult) func(time.Duration) error {
 	}
 }
 
-// joinedAlready says so, and starts a service that does not run.
+// joinedAlready says so, and brings up the daemon of a member where none
+// answers.
 func (a *app) joinedAlready(c *ucli.Context, p place, res node.JoinResult) error {
-	a.say("This machine belongs to cluster %s already; nothing was changed.", res.Cluster)
-	if p.service != nil {
-		running, err := p.service.Running(c.Context)
-		if err != nil {
-			return err
-		}
-		if !running {
-			return a.bringUp(c.Context, p, res.NodeID, a.announceJoin(res))
-		}
+	self, err := a.askSelf(c.Context)
+	switch {
+	case err != nil && classify(err).Kind != api.KindUnavailable:
+		return err
+	case err != nil:
+		a.say("This machine belongs to cluster %s already, but its daemon does not answer; it is started now.", res.Cluster)
+		return a.bringUp(c.Context, p, res.NodeID, a.announceJoin(res))
+	case self.ID != res.NodeID:
+		return api.Conflictf("%s is another node's: %s", a.settings.options().Socket(), plain(self.Name)).
+			WithHint("name this node's own run directory with --run-dir")
+	case self.Mode == modeRemoved:
+		return errRemoved(self)
+	}
+	a.say("This machine belongs to cluster %s already; nothing was changed, and %s was not asked.", res.Cluster, plain(res.Master))
+	if len(c.StringSlice("label")) > 0 {
+		a.say("Labels of a member are changed with: piccolo node label %s KEY=VALUE", res.Name)
 	}
 	return a.print(joinAnswer{JoinResult: res}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s (%s) is a %s of cluster %s.\n", res.Name, res.NodeID, res.Role, res.Cluster)
 	})
+}
+
+// What a node says of itself that hears a master, and that its cluster has
+// removed.
+const (
+	modeOnline  = "Online"
+	modeRemoved = "Removed"
+)
+
+// errGone: the cluster has removed this node.
+var errGone = errors.New("this machine is no longer a node of its cluster")
+
+func errRemoved(self api.SelfStatus) error {
+	return &api.Error{Kind: api.KindConflict, Message: errGone.Error() + ": " + plain(self.ModeReason), Err: errGone,
+		Hint: "`piccolo leave` clears it (`piccolo reset`, where its daemon does not run); then join again"}
+}
+
+// selfPatience bounds the question to the daemon on this machine.
+const selfPatience = 2 * time.Second
+
+// askSelf asks the daemon on this machine who it is.
+func (a *app) askSelf(ctx context.Context) (api.SelfStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, selfPatience)
+	defer cancel()
+	conn, err := a.dialLocal()
+	if err != nil {
+		return api.SelfStatus{}, err
+	}
+	defer conn.Close()
+	st, err := conn.Status(ctx)
+	return st.Value.Self, err
 }

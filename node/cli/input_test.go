@@ -55,6 +55,8 @@ func TestBadInput(t *testing.T) {
 		{[]string{"join", "a b", "--token", "a"}, 2, "neither an IP address nor a host name"},
 		{[]string{"join", long, "--token", "a"}, 2, "at most 253 characters"},
 		{[]string{"join", "", "--token", "a"}, 2, "the host is missing"},
+		{[]string{"join", "[::1", "--token", "a"}, 2, "the port is missing or not a number"},
+		{[]string{"join", "[board]", "--token", "a"}, 2, "the port is missing or not a number"},
 		{[]string{"join", "a", "b", "--token", "a"}, 2, `unexpected argument "b"`},
 		{[]string{"join", "a", "--token", "a", "--role", "king"}, 2, `flag --role: "king"`},
 		{[]string{"join", "a", "--token"}, 2, "flag --token needs a value"},
@@ -63,7 +65,8 @@ func TestBadInput(t *testing.T) {
 		{[]string{"login", "10.0.0.1", "--token", api}, 2, "is not a server"},
 		{[]string{"login", "http://10.0.0.1", "--token", api}, 2, "is not a server"},
 		{[]string{"login", "https://10.0.0.1/x", "--token", api}, 2, "is not a server"},
-		{[]string{"login", "https://10.0.0.1", "--token", "pic1.x"}, 2, "it is a token of another kind"},
+		{[]string{"login", "https://10.0.0.1", "--token", "pic1.x"}, 2, "Hint: copy it again, as a whole; the first one is in admin.token"},
+		{[]string{"login", "https://10.0.0.1", "--token", "pic1.x"}, 2, "Error: read API token: it is a token of another kind"},
 		{[]string{"login", "https://10.0.0.1", "--token", api[:50]}, 2, "a part is missing"},
 		{[]string{"login", "https://10.0.0.1", "--token", api + "x"}, 2, "it is too long"},
 		{[]string{"login", "https://10.0.0.1", "--token", "hello"}, 2, "it is not a token of piccolo"},
@@ -78,7 +81,8 @@ func TestBadInput(t *testing.T) {
 		{[]string{"node", "resume", "board-1"}, 4, "not possible in this state"},
 		{[]string{"node", "rm", "board-2"}, 2, "nobody is there to confirm it"},
 		{[]string{"token", "create", "--ttl", "soon"}, 2, "soon"},
-		{[]string{"token", "create", "--ttl", "-1h"}, 2, "flag --ttl"},
+		{[]string{"token", "create", "--ttl", "-1h"}, 2, "flag --ttl -1h0m0s is out of bounds: use 1m to 8760h, which is 365 days"},
+		{[]string{"token", "create", "--ttl", "0s"}, 2, "use 1m to 8760h"},
 		{[]string{"token", "create", "--role", "king"}, 2, "flag --role"},
 		{[]string{"topology", "apply"}, 2, "--file is missing"},
 		{[]string{"topology", "apply", "-f", "/does/not/exist"}, 2, "read topology: open"},
@@ -116,7 +120,9 @@ func TestTopologyFileNamesTheField(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                        "it is empty",
 		"- a":                     "read topology f",
-		"name: farm\ncolour: red": `unknown field "colour"`,
+		"name: farm\ncolour: red": `read topology f: line 2: unknown field "colour"`,
+		"name: farm\nconfig:\n  log_level: info\n  pace: 3\n": `line 4: unknown field "pace"`,
+		"name: farm\ntype: b: c\n":                            "read topology: f:2: mapping values",
 		"name: farm\ntype: basic\nconfig: {heartbeat_interval: 1s, log_level: info, approval: token}": "heartbeat_interval 1s is too short: the minimum is 5s",
 		"name: a b\ntype: basic": `name "a b" is not valid`,
 		"name: farm\ntype: mesh": `type "mesh" is not valid`,
@@ -125,5 +131,22 @@ func TestTopologyFileNamesTheField(t *testing.T) {
 		if _, err := parseTopology("f", []byte(text)); err == nil || !strings.Contains(err.Error(), want) || classify(err).Kind.Codes().Exit != 2 {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
+	}
+}
+
+func TestAddressesOfAMaster(t *testing.T) {
+	for _, master := range []string{"10.0.0.1", "10.0.0.1:7443", "::1", "[::1]", "[::1]:7443", "fe80::1%eth0", "[fe80::1%eth0]", "board-1.lan", "board-1:80"} {
+		if err := checkMaster(master); err != nil {
+			t.Errorf("%s: %v", master, err)
+		}
+	}
+}
+
+// TestTopologyFileFromBeforeAJoin: what the cluster says of its nodes is not
+// what it is told.
+func TestTopologyFileFromBeforeAJoin(t *testing.T) {
+	got, err := parseTopology("f", []byte("name: farm\ntype: basic\nmaster_nodes: [a]\nsub_nodes: [b, c]\nconfig: {heartbeat_interval: 10s, log_level: info, approval: token}\n"))
+	if err != nil || got.MasterNodes != nil || got.SubNodes != nil || got.Name != "farm" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

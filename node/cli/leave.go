@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"piccolo.io/piccolo/node"
 	"piccolo.io/piccolo/node/api"
 )
 
@@ -37,15 +39,19 @@ func (a *app) leaveCommand() *ucli.Command {
 				return err
 			}
 			defer conn.Close()
+			st, err := conn.Status(c.Context)
+			if err != nil {
+				return a.notMember(err)
+			}
 			if err := a.confirm(c, "This node leaves its cluster; to come back it must join anew. Go on?"); err != nil {
 				return err
 			}
 			text := "This node has left its cluster, and its identity is deleted."
-			if st, err := conn.Status(c.Context); err == nil && st.Value.Self.Mode == "Removed" {
+			if st.Value.Self.Mode == modeRemoved {
 				text = "The cluster has removed this node already: its identity is deleted here now."
 			}
 			if err := conn.Leave(c.Context); err != nil {
-				return a.noDaemon(err)
+				return err
 			}
 			if err := a.disableService(c.Context); err != nil {
 				return err
@@ -68,6 +74,14 @@ func (a *app) resetCommand() *ucli.Command {
 				return err
 			}
 			dir := a.settings["data-dir"]
+			switch traces, err := a.machine.traces(a.nodeOptions()); {
+			case err != nil:
+				return err
+			case !traces:
+				return a.print(done{"nothing"}, func(w io.Writer) {
+					fmt.Fprintf(w, "There is no node in %s: nothing was deleted. This machine belongs to no cluster.\n", dir)
+				})
+			}
 			question := fmt.Sprintf("Everything in %s is deleted: the node's identity and keys and, on a master, the cluster's data. Go on?", dir)
 			if err := a.confirm(c, question); err != nil {
 				return err
@@ -83,6 +97,15 @@ func (a *app) resetCommand() *ucli.Command {
 			})
 		},
 	}
+}
+
+// notMember is what kept the daemon from being asked: where this machine
+// belongs to no cluster that is the reason, as it is for `piccolo run`.
+func (a *app) notMember(err error) error {
+	if member := node.Member(a.nodeOptions()); unanswered(err) && errors.Is(member, node.ErrNotMember) {
+		return member
+	}
+	return err
 }
 
 // disableService stops piccolo.service, if it is this node's.

@@ -48,7 +48,7 @@ func (a *app) login(c *ucli.Context) error {
 	}
 	token, err := auth.ParseAPIToken(text)
 	if err != nil {
-		return api.Invalidf("%w", err)
+		return badAPIToken(err)
 	}
 	conn, err := a.dialServer(server, token.Reveal())
 	if err != nil {

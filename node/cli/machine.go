@@ -14,11 +14,13 @@ type machine struct {
 	join  func(context.Context, node.JoinOptions) (node.JoinResult, error)
 	run   func(context.Context, node.Options) error
 	reset func(context.Context, node.Options) error
-	check func(context.Context, node.Options, node.CheckOptions) (readiness.Report, []readiness.FixResult, error)
+	// traces reports whether a reset would find anything.
+	traces func(node.Options) (bool, error)
+	check  func(context.Context, node.Options, node.CheckOptions) (readiness.Report, []readiness.FixResult, error)
 }
 
 func thisMachine() machine {
-	return machine{init: node.Init, join: node.Join, run: node.Run, reset: node.Reset, check: node.Check}
+	return machine{init: node.Init, join: node.Join, run: node.Run, reset: node.Reset, traces: node.Traces, check: node.Check}
 }
 
 // service is piccolo.service on this machine.

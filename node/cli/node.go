@@ -18,7 +18,6 @@ func (a *app) nodeCommand() *ucli.Command {
 	status := func(name, usage string, want topology.NodeStatus, did func(topology.Node) string) *ucli.Command {
 		return &ucli.Command{
 			Name: name, Usage: usage, ArgsUsage: "NODE", Description: examples("piccolo node " + name + " board-2"),
-			BashComplete: a.completeNodes,
 			Action: func(c *ucli.Context) error {
 				return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
 					n, err := conn.PatchNode(c.Context, arg[0], api.NodePatch{Status: &want})
@@ -125,7 +124,6 @@ func labelText(labels map[string]string) string {
 func (a *app) nodeShowCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "show", Usage: "show one node", ArgsUsage: "NODE", Description: examples("piccolo node show board-2", "piccolo node show board-2 -o yaml"),
-		BashComplete: a.completeNodes,
 		Action: func(c *ucli.Context) error {
 			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
 				n, err := conn.Node(c.Context, arg[0])
@@ -162,7 +160,9 @@ func (a *app) nodePage(w io.Writer, n topology.Node) {
 	if n.LastHeartbeat != nil {
 		line("Heartbeat", "%s", ago(*n.LastHeartbeat, a.now()))
 	}
-	line("Plan", "revision %d of %d applied", n.AppliedRevision, n.PlanRevision)
+	if n.PlanRevision != 0 { // a sub does not know the plans of others
+		line("Plan", "revision %d of %d applied", n.AppliedRevision, n.PlanRevision)
+	}
 	if n.ApplyError != "" {
 		line("Plan error", "%s", n.ApplyError)
 	}
@@ -186,8 +186,7 @@ func (a *app) nodePage(w io.Writer, n topology.Node) {
 func (a *app) nodeLabelCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "label", Usage: "set or remove labels of a node", ArgsUsage: "NODE KEY=VALUE… KEY-…",
-		Description:  "KEY=VALUE sets a label, KEY- removes it.\n\n" + examples("piccolo node label board-2 site=barn", "piccolo node label board-2 site-"),
-		BashComplete: a.completeNodes,
+		Description: "KEY=VALUE sets a label, KEY- removes it.\n\n" + examples("piccolo node label board-2 site=barn", "piccolo node label board-2 site-"),
 		Action: func(c *ucli.Context) error {
 			args := c.Args().Slice()
 			if len(args) < 2 {
@@ -223,8 +222,7 @@ func (a *app) nodeLabelCommand() *ucli.Command {
 func (a *app) nodeLogLevelCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "log-level", Usage: "set a node's own log level", ArgsUsage: "NODE LEVEL",
-		Description:  "LEVEL is debug, info, warn or error, or default for the cluster's.\n\n" + examples("piccolo node log-level board-2 debug", "piccolo node log-level board-2 default"),
-		BashComplete: a.completeNodes,
+		Description: "LEVEL is debug, info, warn or error, or default for the cluster's.\n\n" + examples("piccolo node log-level board-2 debug", "piccolo node log-level board-2 default"),
 		Action: func(c *ucli.Context) error {
 			return a.ask(c, []string{"NODE", "LEVEL"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
 				level := arg[1]
@@ -244,7 +242,7 @@ func (a *app) nodeRemoveCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "rm", Aliases: []string{"remove"}, Usage: "take a node out of the cluster, or reject a pending one", ArgsUsage: "NODE",
 		Description: "Its certificate is worthless from then on; its containers run on.\n\n" + examples("piccolo node rm board-2", "piccolo node rm board-2 --yes"),
-		Flags:       []ucli.Flag{yesFlag()}, BashComplete: a.completeNodes,
+		Flags:       []ucli.Flag{yesFlag()},
 		Action: func(c *ucli.Context) error {
 			return a.ask(c, []string{"NODE"}, func(c *ucli.Context, conn *client.HTTP, arg []string) error {
 				found, err := conn.Node(c.Context, arg[0])
@@ -255,8 +253,15 @@ func (a *app) nodeRemoveCommand() *ucli.Command {
 				if err := a.confirm(c, fmt.Sprintf("Node %s (%s) is taken out of the cluster; to come back it must join anew. Go on?", plain(n.Name), n.ID)); err != nil {
 					return err
 				}
+				before := n.Status
 				n, err = conn.RemoveNode(c.Context, n.ID)
-				return a.nodeDone(n, err, "is being removed")
+				if err := a.nodeDone(n, err, "is being removed"); err != nil {
+					return err
+				}
+				if before != topology.StatusPending {
+					a.say("Then, on the board: `piccolo leave` (or `piccolo reset`, where its daemon does not run).")
+				}
+				return nil
 			})
 		},
 	}

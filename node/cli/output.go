@@ -31,10 +31,12 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// paint colours s for stdout: on a terminal only, and where NO_COLOR
-// (no-color.org) is not set.
+// paint colours s for stdout: on a terminal that knows colours only, and where
+// NO_COLOR (no-color.org) is not set.
 func (a *app) paint(c colour, s string) string {
-	if noColor, _ := a.env.Lookup("NO_COLOR"); c == noColour || noColor != "" || !isTerminal(a.streams.Out) {
+	noColor, _ := a.env.Lookup("NO_COLOR")
+	terminal, _ := a.env.Lookup("TERM")
+	if c == noColour || noColor != "" || terminal == "dumb" || !a.terminal(a.streams.Out) {
 		return s
 	}
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
@@ -47,7 +49,7 @@ func (a *app) say(format string, args ...any) {
 
 // step tells what is being done, to a person who waits.
 func (a *app) step(text string) {
-	if isTerminal(a.streams.Err) {
+	if a.terminal(a.streams.Err) {
 		a.say("· %s", plain(text))
 	}
 }

@@ -16,8 +16,7 @@ import (
 func (a *app) psCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "ps", Usage: "list the containers of all nodes, or of one", ArgsUsage: "[NODE]",
-		Description:  "Lists what runs; with -a what has stopped too.\n\n" + examples("piccolo ps", "piccolo ps -a board-2", "piccolo ps --stats -o wide"),
-		BashComplete: a.completeNodes,
+		Description: "Lists what runs; with -a what has stopped too.\n\n" + examples("piccolo ps", "piccolo ps -a board-2", "piccolo ps --stats -o wide"),
 		Flags: []ucli.Flag{
 			&ucli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "containers that do not run, too"},
 			&ucli.BoolFlag{Name: "stats", Usage: "CPU and memory, asked from the nodes now"},
@@ -78,7 +77,12 @@ func (a *app) containerTable(list []workload.Container, stats bool) *grid {
 		if c.StartedAt != nil {
 			started = ago(*c.StartedAt, a.now())
 		}
-		cells := []string{c.NodeName, c.Name, c.Image, c.State, c.Health, strconv.Itoa(c.Restarts), started, portText(c.Ports)}
+		state := c.State
+		if c.AsOf != nil { // its board is lost: that was so when it was heard of last
+			state += "?"
+			started = "as of " + ago(*c.AsOf, a.now())
+		}
+		cells := []string{c.NodeName, c.Name, c.Image, state, c.Health, strconv.Itoa(c.Restarts), started, portText(c.Ports)}
 		if stats {
 			cells = append(cells, statText(c.Stats)...)
 		}

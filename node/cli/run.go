@@ -2,9 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
-	"slices"
 	"time"
 
 	ucli "github.com/urfave/cli/v2"
@@ -49,13 +49,17 @@ type app struct {
 	booted  func() bool
 	newUnit func(unit.Options) (service, error)
 	root    func() bool
-	now     func() time.Time
-	began   time.Time
+	// remote tells, after dial, that another machine answers.
+	remote bool
+	// terminal tells whether a stream is one.
+	terminal func(stream any) bool
+	now      func() time.Time
+	began    time.Time
 }
 
 // Run carries out one command line, args[0] being the program, and returns
 // the exit code: 0, 1 other, 2 usage or invalid, 3 not found, 4 conflict,
-// 5 unavailable, 6 denied.
+// 5 unavailable, 6 denied, 130 interrupted.
 func Run(ctx context.Context, args []string, s Streams, env Environment) int {
 	a := newApp(s, env)
 	return a.run(ctx, args)
@@ -67,17 +71,19 @@ func newApp(s Streams, env Environment) *app {
 	}
 	return &app{
 		streams: s, env: env, settings: settings{}, machine: thisMachine(),
-		booted:  unit.Booted,
-		newUnit: func(o unit.Options) (service, error) { return unit.New(o) },
-		root:    func() bool { return os.Geteuid() == 0 },
-		now:     time.Now, began: time.Now(),
+		booted:   unit.Booted,
+		newUnit:  func(o unit.Options) (service, error) { return unit.New(o) },
+		root:     func() bool { return os.Geteuid() == 0 },
+		terminal: isTerminal,
+		now:      time.Now, began: time.Now(),
 	}
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
 	program := a.program()
-	if len(args) > 1 && args[1] == "help" {
-		args = append(slices.Concat(args[:1], args[2:]), "--help")
+	if n := len(args); n > 1 && args[n-1] == completionFlag {
+		a.complete(ctx, program, args[1:n-1])
+		return 0
 	}
 	arranged, err := arrange(program, args)
 	if err != nil {
@@ -91,6 +97,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		if a.settings["output"] == "" {
 			a.guessFormat(args)
 		}
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return a.interrupted(err)
+		}
 		return a.fail(err)
 	}
 	return 0
@@ -103,7 +112,7 @@ func (a *app) guessFormat(args []string) {
 		switch {
 		case arg == "--":
 			return
-		case arg == "-o=json", arg == "--output=json",
+		case arg == "-o=json", arg == "-ojson", arg == "--output=json",
 			(arg == "-o" || arg == "--output") && i+1 < len(args) && args[i+1] == "json":
 			a.settings["output"] = "json"
 		}
@@ -123,7 +132,7 @@ func (a *app) program() *ucli.App {
 			"Every global option can also be set in the environment (PICCOLO_…) and in the configuration file (key: value). " +
 			"Options win over the environment, and that over the file.",
 		Writer: a.streams.Out, ErrWriter: a.streams.Err, Reader: a.streams.In,
-		EnableBashCompletion: true, HideHelpCommand: true, DisableSliceFlagSeparator: true,
+		HideHelpCommand: true, DisableSliceFlagSeparator: true,
 		ExitErrHandler: func(*ucli.Context, error) {},
 		OnUsageError:   usageError,
 	}
@@ -146,6 +155,11 @@ func (a *app) finish(commands []*ucli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = usageError
+		for _, f := range c.Flags {
+			if b, ok := f.(*ucli.BoolFlag); ok {
+				b.DisableDefaultText = true // a switch that is not there is off
+			}
+		}
 		if act := c.Action; act != nil {
 			c.Action = func(c *ucli.Context) error {
 				if err := a.resolve(c); err != nil {

@@ -27,6 +27,8 @@ type fakeServer struct {
 	// removed makes it answer as a node that the cluster has removed, fresh as
 	// one that has just started.
 	removed, fresh bool
+	// other makes it another node's daemon.
+	other bool
 	// status of the first node on the watch stream.
 	status topology.NodeStatus
 	// last is the last change that was asked for, method, path and body.
@@ -116,6 +118,9 @@ func (f *fakeServer) statusAnswer() api.Status {
 	}
 	if f.removed {
 		st.Self.Mode, st.Self.ModeReason = "Removed", "board-1 was removed"
+	}
+	if f.other {
+		st.Self.ID, st.Self.Name = "n-000000000009", "board-9"
 	}
 	if f.fresh {
 		st.Self.StartedAt = f.past(time.Minute)

@@ -20,6 +20,8 @@ import (
 type setting struct {
 	name, alias, usage, value string
 	check                     func(string) error
+	// words are all that may be said, where there are only a few.
+	words []string
 	// node settings are the daemon's too: init and join write those that
 	// differ from the default into the file.
 	node bool
@@ -32,6 +34,10 @@ func settingTable() []setting {
 	port := func(name, usage string, value int) setting {
 		return setting{name: name, usage: usage, value: strconv.Itoa(value), check: checkPort, node: true}
 	}
+	choice := func(s setting, words ...string) setting {
+		s.words, s.check = words, oneOf(words...)
+		return s
+	}
 	return []setting{
 		{name: "config", usage: "configuration `FILE`", value: node.DefaultConfigFile, check: checkPath},
 		{name: "data-dir", usage: "`DIR` of the node's identity and data", value: node.DefaultDataDir, check: checkPath, node: true},
@@ -41,13 +47,15 @@ func settingTable() []setting {
 		port("gossip-port", "`PORT` of the gossip mesh (TCP and UDP)", node.DefaultGossipPort),
 		port("etcd-peer-port", "`PORT` of a master's etcd for other masters (TCP)", node.DefaultEtcdPeerPort),
 		{name: "server", usage: "`URL` of a master (https://HOST:7443) or of a socket (unix:///PATH) to talk to", check: checkServer},
-		{name: "output", alias: "o", usage: "`FORMAT` of the answer: table, wide, json, yaml", value: "table", check: oneOf("table", "wide", "json", "yaml")},
-		{name: "log-level", usage: "debug, info, warn or error", value: "info", check: oneOf("debug", "info", "warn", "error"), node: true},
-		{name: "log-format", usage: "text or json", value: "text", check: oneOf("text", "json"), node: true},
+		choice(setting{name: "output", alias: "o", usage: "`FORMAT` of the answer: table, wide, json, yaml", value: "table"}, "table", "wide", "json", "yaml"),
+		choice(setting{name: "log-level", usage: "debug, info, warn or error", value: "info", node: true}, logLevels()...),
+		choice(setting{name: "log-format", usage: "text or json", value: "text", node: true}, "text", "json"),
 		{name: "podman-root", usage: "`DIR` of Podman's storage", value: "/var/lib/containers/storage", check: checkPath, node: true, hidden: true},
 		{name: "certificate-lifetime", usage: "`DURATION` of the node certificates a master signs", value: "0s", check: checkLifetime, node: true, hidden: true},
 	}
 }
+
+func logLevels() []string { return []string{"debug", "info", "warn", "error"} }
 
 func (s setting) env() string {
 	return "PICCOLO_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))

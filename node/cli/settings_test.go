@@ -112,7 +112,9 @@ func TestFileErrors(t *testing.T) {
 		{"twice", "data_dir: /a\ndata_dir: /b\n", `f:2: key "data_dir" is there twice`},
 		{"list", "data_dir: [/a]\n", "f:1: data_dir must be a single value"},
 		{"not a map", "- a\n", "f:1: the file must be lines of key: value"},
-		{"not YAML", "a: b: c\n", "read configuration f: yaml: "},
+		{"not YAML", "a: b: c\n", "read configuration: f:1: mapping values are not allowed"},
+		{"not YAML further down", "data_dir: /a\n\nb: [\n", "read configuration: f:3: did not find"},
+		{"unknown anchor", "data_dir: /a\nrun_dir: *q\n", "read configuration: f: yaml: unknown anchor 'q'"},
 		{"two documents", "data_dir: /a\n---\ndata_dir: /b\n", "one document"},
 		{"config in itself", "config: /a\n", `unknown key "config"`},
 		{"alias", "data_dir: &a /a\nrun_dir: *a\n", "run_dir must be a single value"},
@@ -144,7 +146,7 @@ func TestUpdateFileKeepsWhatAPersonWrote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "# mine\ndata_dir: '/b: c'\n#api_port: 7443\nlog_level: warn\napi_port: \"7444\"\n"
+	want := "# mine\ndata_dir: '/b: c'\n#api_port: 7443\nlog_level: warn\napi_port: 7444\n"
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Error(diff)
 	}

@@ -72,7 +72,11 @@ func (a *app) statusPage(w io.Writer, st api.Status) {
 	line("Nodes", "%s", a.nodeCounts(st.Nodes))
 	line("Containers", "%d, %d running", st.Containers, st.Running)
 	self := st.Self
-	line("This node", "%s (%s, %s)", a.paint(bold, plain(self.Name)), self.Role, self.ID)
+	who := "This node"
+	if a.remote {
+		who = "Answered by"
+	}
+	line(who, "%s (%s, %s)", a.paint(bold, plain(self.Name)), self.Role, self.ID)
 	mode := a.paint(modeColour(self.Mode), orDash(self.Mode))
 	if !self.Since.IsZero() {
 		mode += " since " + age(self.Since, a.now())
@@ -159,9 +163,9 @@ func statusColour(s string) colour {
 
 func modeColour(mode string) colour {
 	switch mode {
-	case "Online":
+	case modeOnline:
 		return green
-	case "Offline", "Removed":
+	case "Offline", modeRemoved:
 		return red
 	}
 	return yellow
@@ -175,6 +179,8 @@ func severityColour(s string) colour {
 		return red
 	case "warning":
 		return yellow
+	case "skipped":
+		return faint
 	}
 	return noColour
 }

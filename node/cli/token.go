@@ -30,8 +30,8 @@ func (a *app) tokenCreateCommand() *ucli.Command {
 			&ucli.StringFlag{Name: "description", Usage: "`TEXT` shown in the list"},
 		},
 		Action: func(c *ucli.Context) error {
-			if c.IsSet("ttl") && c.Duration("ttl") <= 0 {
-				return api.Invalidf("flag --ttl: %s is not more than nothing", c.Duration("ttl"))
+			if ttl := c.Duration("ttl"); c.IsSet("ttl") && (ttl < api.MinTokenTTL || ttl > api.MaxTokenTTL) {
+				return api.Invalidf("flag --ttl %s is out of bounds: use 1m to %dh, which is %d days", ttl, api.MaxTokenTTL/time.Hour, api.MaxTokenTTL/(24*time.Hour))
 			}
 			if role := topology.Role(c.String("role")); c.IsSet("role") && !role.Valid() {
 				return api.Invalidf("flag --role: %q is not a role: use sub or master", shorten(string(role)))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ func (a *app) topologyCommand() *ucli.Command {
 			},
 			{
 				Name: "apply", Usage: "set name and configuration from a file",
-				Description: "The file is what `topology show -o yaml` prints, YAML or JSON. A revision in it makes sure that nobody changed the cluster in between.\n\n" +
+				Description: "The file is what `topology show -o yaml` prints, YAML or JSON. A revision in it makes sure that nobody changed the cluster in between. " +
+					"The lists of nodes in it are not looked at: nodes come and go by `piccolo join` and `piccolo leave`.\n\n" +
 					examples("piccolo topology apply -f cluster.yaml", "piccolo topology apply -f - < cluster.json"),
 				Flags:  []ucli.Flag{&ucli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE`; - is standard input"}},
 				Action: a.applyTopology,
@@ -58,7 +60,9 @@ func topologyPage(w io.Writer, t topology.ClusterTopology) {
 	line("Heartbeat", "every "+time.Duration(t.Config.HeartbeatInterval).String())
 	line("Log level", t.Config.LogLevel)
 	line("Approval", string(t.Config.Approval))
-	line("Revision", fmt.Sprint(t.Revision))
+	if t.Revision != 0 {
+		line("Revision", fmt.Sprint(t.Revision))
+	}
 }
 
 func (a *app) applyTopology(c *ucli.Context) error {
@@ -92,10 +96,15 @@ func (a *app) applyTopology(c *ucli.Context) error {
 	})
 }
 
-// parseTopology reads YAML or JSON, and names a field that there is not.
+// parseTopology reads YAML or JSON, and names a field that there is not. The
+// lists of nodes are what the cluster says, not what it is told.
 func parseTopology(file string, text []byte) (t topology.ClusterTopology, err error) {
+	var doc yaml.Node
 	var any map[string]any
-	if err := yaml.Unmarshal(text, &any); err != nil {
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return t, api.Invalidf("read topology: %w", yamlError(file, err))
+	}
+	if err := doc.Decode(&any); len(doc.Content) > 0 && err != nil {
 		return t, api.Invalidf("read topology %s: %w", file, err)
 	}
 	if len(any) == 0 {
@@ -108,10 +117,41 @@ func parseTopology(file string, text []byte) (t topology.ClusterTopology, err er
 	d := json.NewDecoder(bytes.NewReader(j))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&t); err != nil {
-		return t, api.Invalidf("read topology %s: %s", file, strings.TrimPrefix(err.Error(), "json: "))
+		return t, api.Invalidf("read topology %s: %s", file, fieldError(&doc, err))
 	}
+	t.MasterNodes, t.SubNodes = nil, nil
 	if err := t.Validate(); err != nil {
 		return t, api.Invalidf("read topology %s: %w", file, err)
 	}
 	return t, nil
+}
+
+var unknownField = regexp.MustCompile(`unknown field "(.*)"$`)
+
+// fieldError is a mistake in a field, with its line where it has a name that
+// no field has.
+func fieldError(doc *yaml.Node, err error) string {
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	if m := unknownField.FindStringSubmatch(text); m != nil {
+		if line := keyOf(doc, m[1]); line > 0 {
+			return fmt.Sprintf("line %d: %s", line, text)
+		}
+	}
+	return text
+}
+
+// keyOf is the first line with that key, 0 where there is none.
+func keyOf(n *yaml.Node, key string) int {
+	for i, inner := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			if inner.Value == key {
+				return inner.Line
+			}
+			continue
+		}
+		if line := keyOf(inner, key); line > 0 {
+			return line
+		}
+	}
+	return 0
 }

@@ -207,6 +207,9 @@ func (m *Master) PutTopology(ctx context.Context, t topology.ClusterTopology) (t
 	} else {
 		revision, _, err = m.cluster.collection.Put(ctx, clusterKey, t)
 	}
+	if errors.Is(err, store.ErrConflict) {
+		return t, fmt.Errorf("change topology: %w: it was changed since it was read: read it again, or leave its revision out", topology.ErrTransition)
+	}
 	if err != nil {
 		return t, fmt.Errorf("change topology: %w", err)
 	}

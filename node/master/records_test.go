@@ -105,7 +105,7 @@ func TestPutTopology(t *testing.T) {
 	if got.Name != "cabin" || got.Revision <= first.Revision || len(got.MasterNodes) != 1 || got.MasterNodes[0] != "main" {
 		t.Errorf("%+v", got)
 	}
-	if _, err := c.PutTopology(t.Context(), next); !errors.Is(err, store.ErrConflict) {
+	if _, err := c.PutTopology(t.Context(), next); !errors.Is(err, topology.ErrTransition) {
 		t.Errorf("an old revision: %v", err)
 	}
 	next.Revision, next.Name = 0, "hut"

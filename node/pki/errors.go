@@ -64,6 +64,18 @@ func (e *ClockError) Error() string {
 // Is makes a ClockError match ErrClock.
 func (e *ClockError) Is(target error) bool { return target == ErrClock }
 
+// FileError says which file of a data directory cannot be used.
+type FileError struct {
+	// Name within the directory.
+	Name string
+	Err  error
+}
+
+func (e *FileError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FileError) Unwrap() error { return e.Err }
+
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // alerts are those of RFC 8446 §6 that tell why a peer broke off.

@@ -56,34 +56,70 @@ func CreateKey(dir string) (*Identity, error) {
 // not joined yet and Enrolled is false. A key that others can read
 // (ErrPermissions), a damaged file (ErrBadKey, ErrBadCertificate) and a
 // certificate of another key (ErrWrongKey) are refused. An expired certificate
-// is not: the node can still prove who it is.
+// is not: the node can still prove who it is. Errors are *FileError.
 func LoadIdentity(dir string) (*Identity, error) {
-	key, err := loadKey(filepath.Join(dir, NodeKeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("load node key: %w", err)
-	}
-	id, err := newIdentity(dir, key)
+	id, err := loadIdentity(dir)
 	if err != nil {
 		return nil, err
 	}
-	crt := filepath.Join(dir, NodeCrtFile)
-	chain, err := readBounded(crt, maxPEMFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(dir, NodeCrtFile)); errors.Is(err, fs.ErrNotExist) {
 		return id, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("load node certificate: %w", err)
+	if err := id.loadCA(); err != nil {
+		return nil, err
 	}
-	ca, err := loadCACertificate(filepath.Join(dir, CACrtFile))
-	if err != nil {
-		return nil, fmt.Errorf("load cluster's CA: %w", err)
+	return id, id.loadCertificate()
+}
+
+// LoadMember is LoadIdentity for a node that has joined. A certificate that is
+// missing or damaged is not refused, but told as lost: the key and the CA are
+// enough to get another one.
+func LoadMember(dir string) (id *Identity, lost, err error) {
+	if id, err = loadIdentity(dir); err != nil {
+		return nil, nil, err
 	}
-	leaf, err := id.check(chain, ca)
-	if err != nil {
-		return nil, fmt.Errorf("load node certificate %s: %w", crt, err)
+	if err := id.loadCA(); err != nil {
+		return nil, nil, err
 	}
-	id.leaf, id.ca = leaf, ca
-	return id, nil
+	switch err := id.loadCertificate(); {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrBadCertificate):
+		return id, err, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	return id, nil, nil
+}
+
+func loadIdentity(dir string) (*Identity, error) {
+	key, err := loadKey(filepath.Join(dir, NodeKeyFile))
+	if err != nil {
+		return nil, &FileError{NodeKeyFile, fmt.Errorf("load node key: %w", err)}
+	}
+	return newIdentity(dir, key)
+}
+
+func (i *Identity) loadCA() error {
+	ca, err := loadCACertificate(filepath.Join(i.dir, CACrtFile))
+	if err != nil {
+		return &FileError{CACrtFile, fmt.Errorf("load cluster's CA: %w", err)}
+	}
+	i.ca = ca
+	return nil
+}
+
+// loadCertificate reads node.crt, when the CA is there.
+func (i *Identity) loadCertificate() error {
+	crt := filepath.Join(i.dir, NodeCrtFile)
+	chain, err := readBounded(crt, maxPEMFile)
+	if err != nil {
+		return &FileError{NodeCrtFile, fmt.Errorf("load node certificate: %w", err)}
+	}
+	leaf, err := i.check(chain, i.ca)
+	if err != nil {
+		return &FileError{NodeCrtFile, fmt.Errorf("load node certificate %s: %w", crt, err)}
+	}
+	i.leaf = leaf
+	return nil
 }
 
 func newIdentity(dir string, key *ecdsa.PrivateKey) (*Identity, error) {

@@ -152,6 +152,9 @@ func (r *Renewer) wait(ctx context.Context, next gate) (forced bool, err error) 
 // untilDue is computed anew from the clock at each look.
 func (r *Renewer) untilDue() time.Duration {
 	leaf := r.o.Source.Current()
+	if leaf.NotAfter.IsZero() {
+		return longestSleep // a lost one comes back with the next connection
+	}
 	due := leaf.NotBefore.Add(life(leaf) * 2 / 3)
 	return due.Sub(r.o.Clock.Now())
 }
@@ -177,6 +180,9 @@ func (r *Renewer) once(ctx context.Context) error {
 
 func (r *Renewer) pauses() *backoff.ExponentialBackOff {
 	l := life(r.o.Source.Current())
+	if l == 0 {
+		l = DefaultLifetime // a lost one says nothing of its own
+	}
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = min(max(l/100, time.Second/2), time.Minute)
 	b.MaxInterval = min(max(l/10, b.InitialInterval), time.Hour)

@@ -19,18 +19,26 @@ type Source struct {
 
 // NewSource starts with the certificate of an enrolled identity;
 // ErrNoCertificate for one that is not. Its NotBefore is proof for the clock.
+// Where the certificate is lost, and only the CA is there, the source begins
+// with an empty one that ended at the zero time: like any other that ran out,
+// it is never shown, and waits for Replace.
 func NewSource(identity *Identity, clock *Clock) (*Source, error) {
+	s := &Source{identity: identity, clock: clock}
 	cert := identity.tlsCertificate()
-	if cert == nil {
+	switch {
+	case cert != nil:
+		clock.Raise(cert.Leaf.NotBefore)
+	case identity.CA() != nil:
+		cert = &tls.Certificate{Leaf: new(x509.Certificate)}
+	default:
 		return nil, fmt.Errorf("use certificate of node %s: %w", identity.ID(), ErrNoCertificate)
 	}
-	s := &Source{identity: identity, clock: clock}
-	clock.Raise(cert.Leaf.NotBefore)
 	s.current.Store(cert)
 	return s, nil
 }
 
-// Current is the certificate in use. It must not be changed.
+// Current is the certificate in use. It must not be changed. NotAfter is zero
+// where it is lost.
 func (s *Source) Current() *x509.Certificate { return s.current.Load().Leaf }
 
 // CA is the certificate of the cluster's CA.

@@ -179,11 +179,20 @@ install_here() {
   [ -n "$destdir" ] || say "next: piccolo check, then piccolo init or piccolo join"
 }
 
+# cluster: what the cluster has to be told, while node.json still says it.
+cluster() {
+  name=$(sed -n 's/^  "name": "\(.*\)",$/\1/p' "$1/node.json" 2>/dev/null) || name=
+  if [ -n "$name" ] && ! grep -q '"role": "master"' "$1/node.json"; then
+    say "the cluster still lists this node: piccolo node rm $name on its master, if the board does not come back"
+  fi
+}
+
 uninstall() {
   elsewhere=$(sed -n 's/^data_dir:[[:space:]]*//p' "$config" 2>/dev/null) || elsewhere=
   if booted && [ -e "$unit" ]; then
     systemctl disable --now --quiet piccolo.service || die "could not stop piccolo.service: systemctl status piccolo"
   fi
+  cluster "${elsewhere:-$data}"
   if [ -f "$config" ] && { [ -n "$purge" ] || cmp -s "$config" "$docs/piccolo.yaml"; }; then
     rm -f "$config"
   fi

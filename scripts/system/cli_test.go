@@ -72,7 +72,7 @@ func joining(c *cluster) {
 
 func reading(c *cluster) {
 	master := c.Board(1)
-	c.piccolo(master, ok(`Cluster +piccolo \(basic\)`, `Nodes +3: 3 Ready`, `This node +board1 \(master, n-[0-9a-f]{12}\)`, `mode +Online`, `One master:`), "status")
+	c.piccolo(master, ok(`Cluster +piccolo \(basic\)`, `Nodes +3: 3 Ready`, `This node +board1 \(master, n-[0-9a-f]{12}\)`, `mode +Online`), "status")
 	c.piccolo(master, ok(`NAME +ROLE +STATUS`, `board1 +master +Ready`, `board2 +sub +Ready`, `board3 +sub +Ready +- +10.77.0.13`), "node ls")
 	c.piccolo(master, ok(`n-[0-9a-f]{12}`, `linux/`, `LABELS`), "node ls -o wide")
 	c.piccolo(master, ok(`(?m)^- id: n-`, `(?m)^  status: Ready`), "node ls -o yaml")

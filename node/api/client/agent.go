@@ -26,8 +26,8 @@ import (
 
 const (
 	// keepaliveTime and keepaliveTimeout: a master that does not answer a ping
-	// of the connection is given up. gRPC allows no shorter time than 10 s;
-	// gossip and the heartbeat notice a lost master earlier.
+	// of the connection is given up. gRPC allows no shorter time than 10 s; who
+	// watches Silence notices a lost master earlier.
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 3 * time.Second
 )
@@ -35,6 +35,7 @@ const (
 // Agent is one connection of a node to one master.
 type Agent struct {
 	tls  *tls.Conn
+	in   *listened
 	conn *grpc.ClientConn
 	rpc  piccolov1.NodeAgentServiceClient
 	// Own is the address of this machine that the connection was made from.
@@ -56,8 +57,9 @@ func DialAgent(ctx context.Context, address string, config *tls.Config) (*Agent,
 		return nil, errors.Join(err, conn.Close())
 	}
 	// The handshake is done, so gRPC is handed the connection as it is, once.
+	in := listen(conn)
 	only := make(chan net.Conn, 1)
-	only <- conn
+	only <- in
 	dial := func(context.Context, string) (net.Conn, error) {
 		select {
 		case c := <-only:
@@ -77,8 +79,12 @@ func DialAgent(ctx context.Context, address string, config *tls.Config) (*Agent,
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to %s: %w", address, err), conn.Close())
 	}
-	return &Agent{tls: conn, conn: g, rpc: piccolov1.NewNodeAgentServiceClient(g), Own: own, Master: conn.ConnectionState().PeerCertificates[0]}, nil
+	return &Agent{tls: conn, in: in, conn: g, rpc: piccolov1.NewNodeAgentServiceClient(g), Own: own, Master: conn.ConnectionState().PeerCertificates[0]}, nil
 }
+
+// Silence is for how long nothing has come from the master. A living one lets it
+// grow little beyond api.SignOfLife.
+func (a *Agent) Silence() time.Duration { return time.Since(a.in.last()) }
 
 // Close ends the connection and every call on it.
 func (a *Agent) Close() error {
@@ -182,7 +188,8 @@ func (a *Agent) Leave(ctx context.Context, node string) error {
 }
 
 // fromStatus makes the error of the other side one of package api again. A
-// removed node's error wraps topology.ErrRemoved.
+// removed node's error wraps topology.ErrRemoved, and a second holder's of an
+// identity topology.ErrIdentityInUse.
 func fromStatus(err error) error {
 	if err == nil {
 		return nil
@@ -210,8 +217,11 @@ func fromStatus(err error) error {
 	for _, d := range s.Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok {
 			e.Hint = info.GetMetadata()["hint"]
-			if info.GetReason() == piccolov1.ReasonRemoved {
+			switch info.GetReason() {
+			case piccolov1.ReasonRemoved:
 				e.Err = topology.ErrRemoved
+			case piccolov1.ReasonIdentityInUse:
+				e.Err = topology.ErrIdentityInUse
 			}
 		}
 	}

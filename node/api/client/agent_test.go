@@ -249,3 +249,35 @@ func TestCloseWithoutACall(t *testing.T) {
 	must(t, a.Close())
 	m.Stop() // would wait for a connection that is open
 }
+
+// TestSilence: a master that nobody asks anything is heard of all the same,
+// and one that has gone is not.
+func TestSilence(t *testing.T) {
+	m := rpctest.New(t)
+	a, id := dialAgent(t, m)
+	_, err := a.Heartbeat(limited(t), workload.Heartbeat{Node: id, Usage: topology.Usage{At: resttest.At()}})
+	must(t, err)
+	tick := time.NewTicker(api.SignOfLife / 20)
+	defer tick.Stop()
+	last, end := a.Silence(), time.After(patience)
+	for signs := 0; signs < 3; {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("%d signs of life in %s", signs, patience)
+		}
+		now := a.Silence()
+		if now < last {
+			signs++
+		}
+		last = now
+	}
+	must(t, a.Close())
+	for before := a.Silence(); a.Silence() < before+2*api.SignOfLife; {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal("still heard after the end")
+		}
+	}
+}

@@ -394,7 +394,3 @@ func FromHeartbeatReply(r workload.HeartbeatReply) *HeartbeatResponse {
 func (x *HeartbeatResponse) Reply() workload.HeartbeatReply {
 	return workload.HeartbeatReply{PlanRevision: x.GetPlanRevision(), MasterTime: toTime(x.GetMasterTime())}
 }
-
-// ReasonRemoved is the reason in the details of an error that tells a node
-// that it no longer belongs to the cluster.
-const ReasonRemoved = "removed"

@@ -276,7 +276,7 @@ func parsePatch(body []byte) (api.NodePatch, error) {
 		case "log_level":
 			patch.LogLevel = new(string)
 		case "status":
-			return api.NodePatch{}, api.Invalidf("field \"status\" cannot be null").WithHint("use one of %v", []topology.NodeStatus{topology.StatusMaintenance, topology.StatusReady, topology.StatusInitializing})
+			return api.NodePatch{}, api.Invalidf("field \"status\" cannot be null").WithHint("use one of %s, %s, %s", topology.StatusMaintenance, topology.StatusReady, topology.StatusInitializing)
 		default:
 			return api.NodePatch{}, api.Invalidf("field %q cannot be null", field).WithHint("set a single label to null to remove it")
 		}

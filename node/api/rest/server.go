@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"piccolo.io/piccolo/node/api"
 )
 
 // Limits that need no choice.
@@ -22,10 +24,8 @@ const (
 	maxHeader     = 64 << 10
 	// maxStreams on one HTTP/2 connection.
 	maxStreams = 64
-	// pingAfter of silence and pingTimeout find an HTTP/2 peer that is gone
-	// without a word.
-	pingAfter   = 10 * time.Second
-	pingTimeout = 5 * time.Second
+	// pingTimeout after a ping, an HTTP/2 peer that has not answered is gone.
+	pingTimeout = 10 * time.Second
 	// writeStall ends an HTTP/2 connection whose peer takes nothing.
 	writeStall = 20 * time.Second
 	// callTimeout is how long the message of a gRPC call may take to arrive.
@@ -224,7 +224,7 @@ func (s *Server) httpServer() *http.Server {
 		},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
-			SendPingTimeout:      pingAfter,
+			SendPingTimeout:      api.SignOfLife,
 			PingTimeout:          pingTimeout,
 			WriteByteTimeout:     writeStall,
 		},

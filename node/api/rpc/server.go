@@ -218,8 +218,11 @@ func toStatus(err error) error {
 	e := api.Classify(err)
 	s := status.New(codes.Code(e.Kind.Codes().GRPC), e.Message)
 	reason := string(e.Kind)
-	if errors.Is(err, topology.ErrRemoved) {
+	switch {
+	case errors.Is(err, topology.ErrRemoved):
 		reason = piccolov1.ReasonRemoved
+	case errors.Is(err, topology.ErrIdentityInUse):
+		reason = piccolov1.ReasonIdentityInUse
 	}
 	detailed, detailErr := s.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "piccolo", Metadata: map[string]string{"hint": e.Hint}})
 	if detailErr != nil {

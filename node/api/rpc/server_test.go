@@ -77,6 +77,11 @@ func TestErrorsHaveTheCodesOfTheTable(t *testing.T) {
 	if what, _ := reason(err); status.Code(err) != codes.PermissionDenied || what != piccolov1.ReasonRemoved {
 		t.Errorf("removed: %v, %q", err, what)
 	}
+	m.Fail(fmt.Errorf("refuse node kitchen: %w", topology.ErrIdentityInUse))
+	_, err = c.Heartbeat(bounded(t), &piccolov1.HeartbeatRequest{NodeId: self})
+	if what, _ := reason(err); status.Code(err) != codes.FailedPrecondition || what != piccolov1.ReasonIdentityInUse {
+		t.Errorf("a second holder: %v, %q", err, what)
+	}
 }
 
 // TestWhoMay: the key of the TLS connection says who calls, whatever the
