@@ -51,9 +51,6 @@ func join(ctx context.Context, o JoinOptions) (_ JoinResult, err error) {
 	if known, err := readMembership(o.DataDir); err == nil && known.Fingerprint == token.Fingerprint {
 		return o.again(known)
 	}
-	if m.Role == topology.RoleMaster {
-		return JoinResult{}, invalid{errors.New("this version has one master, the machine that made the cluster: boards join as subs, without --role")}
-	}
 	if err := foreign(o.DataDir); err != nil {
 		return JoinResult{}, err
 	}

@@ -33,10 +33,8 @@ func advice(self SelfStatus, nodes []topology.Node, now time.Time) []string {
 			pending++
 		}
 	}
-	if i := slices.IndexFunc(nodes, func(n topology.Node) bool {
-		return n.Role == topology.RoleMaster && n.Status == topology.StatusNotReady
-	}); i >= 0 && self.Mode != "Offline" {
-		out = append(out, fmt.Sprintf("%s is the cluster's only master: without it containers go on running, but nothing can be changed.", nodes[i].Name))
+	if survival := topology.Survival(nodes); survival != "" && self.Mode != "Offline" && self.Mode != "Removed" {
+		out = append(out, survival)
 	}
 	if pending > 0 {
 		out = append(out, fmt.Sprintf("%d node(s) wait for approval: `piccolo node approve NODE`.", pending))

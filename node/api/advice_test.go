@@ -21,8 +21,8 @@ func adviceFor(t *testing.T, mode string, nodes ...topology.Node) string {
 	return strings.Join(st.Advice, "\n")
 }
 
-// TestAdvice: nothing is said while all is well, and one line for each thing
-// that is not, with its remedy.
+// TestAdvice: how many masters the cluster can lose, and one line for each thing
+// that is not in order, with its remedy.
 func TestAdvice(t *testing.T) {
 	node := func(name string, status topology.NodeStatus, reasons ...topology.Reason) topology.Node {
 		return topology.Node{ID: "n-" + name, Name: name, Role: topology.RoleSub, Status: status, StatusSince: now().Add(-5 * time.Minute), Reasons: reasons}
@@ -36,13 +36,13 @@ func TestAdvice(t *testing.T) {
 		nodes []topology.Node
 		want  []string // a part of each line
 	}{
-		"all is well": {"Online", well, nil},
+		"all is well": {"Online", well, []string{"the loss of no master"}},
 		"lost nodes": {"Online", []topology.Node{main, node("z", topology.StatusNotReady, topology.ReasonHeartbeatMissed, topology.ReasonUnreachable), node("c", topology.StatusNotReady, topology.ReasonPodmanDown)},
-			[]string{"c is NotReady for 5m (PodmanDown): `systemctl status podman.socket` on c", "z is NotReady for 5m (HeartbeatMissed, Unreachable): check its power"}},
-		"the master":   {"Online", []topology.Node{full}, []string{"main is NotReady (DiskPressure): free space", "main is the cluster's only master"}},
+			[]string{"c is NotReady for 5m (PodmanDown): `systemctl status podman.socket` on c", "z is NotReady for 5m (HeartbeatMissed, Unreachable): check its power", "the loss of no master"}},
+		"the master":   {"Online", []topology.Node{full}, []string{"main is NotReady (DiskPressure): free space", "the loss of no master"}},
 		"offline":      {"Offline", well, []string{"This node reaches no master"}},
 		"removed":      {"Removed", well, []string{"`piccolo reset`"}},
-		"approval":     {"Online", []topology.Node{main, node("new", topology.StatusPending)}, []string{"1 node(s) wait for approval"}},
+		"approval":     {"Online", []topology.Node{main, node("new", topology.StatusPending)}, []string{"the loss of no master", "1 node(s) wait for approval"}},
 		"knows nobody": {"Offline", nil, []string{"This node reaches no master"}},
 	} {
 		got := adviceFor(t, try.mode, try.nodes...)

@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"piccolo.io/piccolo/node/api"
@@ -50,12 +49,5 @@ func TestRemovedNodesAreNotRecorded(t *testing.T) {
 		if kindOf(err) != api.KindDenied || len(f.audit) > 0 {
 			t.Errorf("%q: %v, recorded %+v", id, err, f.audit)
 		}
-	}
-}
-
-func TestHowAClusterEnds(t *testing.T) {
-	_, err := newService(t, newFake(), true).RemoveNode(t.Context(), admin, "main")
-	if kindOf(err) != api.KindConflict || strings.Contains(err.Error(), "piccolo leave") || !strings.Contains(err.Error(), "`piccolo reset`") {
-		t.Errorf("%v", err)
 	}
 }

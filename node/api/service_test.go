@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -187,7 +188,7 @@ func TestTokens(t *testing.T) {
 		"too long":         {api.TokenRequest{TTL: topology.Duration(366 * 24 * time.Hour)}, "8760h"},
 		"long description": {api.TokenRequest{Description: strings.Repeat("x", 201)}, "201 bytes"},
 		"role":             {api.TokenRequest{Role: "boss"}, "boss"},
-		"a second master":  {api.TokenRequest{Role: topology.RoleMaster}, "one master"},
+		"for a master":     {api.TokenRequest{Role: topology.RoleMaster}, ""},
 	} {
 		f := newFake()
 		got, err := newService(t, f, true).CreateToken(t.Context(), admin, try.request)
@@ -202,11 +203,11 @@ func TestTokens(t *testing.T) {
 			continue
 		}
 		token, parseErr := auth.ParseJoinToken(got.Token)
-		if parseErr != nil || token.ID != got.ID || got.Hash != "" || f.tokens[0].Hash == "" || got.JoinCommand != "piccolo join 10.0.0.1:7443 --token "+got.Token {
+		if parseErr != nil || token.ID != got.ID || got.Hash != "" || f.tokens[0].Hash == "" || got.JoinCommand != "piccolo join 10.0.0.1:7443 --token "+got.Token+map[topology.Role]string{topology.RoleMaster: " --role master"}[got.Role] {
 			t.Errorf("%s: %+v, %v", name, got, parseErr)
 		}
 		want := cmpOr(time.Duration(try.request.TTL), 24*time.Hour)
-		if got.ExpiresAt.Sub(now()) != want || got.Role != topology.RoleSub {
+		if got.ExpiresAt.Sub(now()) != want || got.Role != cmp.Or(try.request.Role, topology.RoleSub) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -284,7 +285,7 @@ func TestStatus(t *testing.T) {
 	if !reflect.DeepEqual(st.Nodes, want) || st.Containers != 3 || st.Running != 2 || len(st.Alerts) != 2 || st.Self.ID != "n-main" || !st.AsOf.Equal(now()) {
 		t.Errorf("%+v", st)
 	}
-	if len(st.Advice) != 2 || !strings.HasPrefix(st.Advice[0], "down is NotReady (Unreachable): ") || !strings.Contains(st.Advice[1], "1 node(s) wait") {
+	if len(st.Advice) != 3 || !strings.HasPrefix(st.Advice[0], "down is NotReady (Unreachable): ") || !strings.Contains(st.Advice[1], "survives") || !strings.Contains(st.Advice[2], "1 node(s) wait") {
 		t.Errorf("%q", st.Advice)
 	}
 }

@@ -15,18 +15,18 @@ var law = []struct {
 	who  Principal
 	line string
 }{
-	//                                  health register nodes:rw cont. events metrics tokens:rw topology:rw self:rw
-	{Principal{}, "a a -- - - - -- -- --"},
-	{Anonymous(), "a a -- - - - -- -- --"},
-	{Node("n-1", topology.RoleSub), "a a o- o - - -- -- oo"},
-	{Node("n-1", topology.RoleMaster), "a a a- a a a -- a- oo"},
-	{Admin("admin"), "a a aa a a a aa aa --"},
-	{Local("n-1", topology.RoleMaster), "a a aa a a a aa aa oo"},
-	{Local("n-1", topology.RoleSub), "a - a- a a a -- a- oo"},
-	{Node("n-1", ""), "- - -- - - - -- -- --"},
-	{Node("n-1", "boss"), "- - -- - - - -- -- --"},
-	{Principal{Kind: "root", ID: "n-1", Role: topology.RoleMaster}, "- - -- - - - -- -- --"},
-	{Node("", topology.RoleSub), "a a o- o - - -- -- oo"},
+	//                                  health register nodes:rw cont. events metrics tokens:rw topology:rw masters self:rw
+	{Principal{}, "a a -- - - - -- -- - --"},
+	{Anonymous(), "a a -- - - - -- -- - --"},
+	{Node("n-1", topology.RoleSub), "a a o- o - - -- -- - oo"},
+	{Node("n-1", topology.RoleMaster), "a a a- a a a -- a- a oo"},
+	{Admin("admin"), "a a aa a a a aa aa - --"},
+	{Local("n-1", topology.RoleMaster), "a a aa a a a aa aa - oo"},
+	{Local("n-1", topology.RoleSub), "a - a- a a a -- a- - oo"},
+	{Node("n-1", ""), "- - -- - - - -- -- - --"},
+	{Node("n-1", "boss"), "- - -- - - - -- -- - --"},
+	{Principal{Kind: "root", ID: "n-1", Role: topology.RoleMaster}, "- - -- - - - -- -- - --"},
+	{Node("", topology.RoleSub), "a a o- o - - -- -- - oo"},
 }
 
 func TestAuthorizeIsTheLaw(t *testing.T) {

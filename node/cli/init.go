@@ -93,7 +93,7 @@ func (a *app) joinCommand() *ucli.Command {
 		Description: "`piccolo init` prints the line to type, `piccolo token create` makes another. " +
 			"A token on the command line can be seen by every user of the machine while the command runs; --token-file and PICCOLO_TOKEN avoid that. " +
 			"Doing it again changes nothing, goes on with a join that was interrupted, and brings up a daemon that does not run. " +
-			"This version has one master, the machine that made the cluster; boards join as subs.\n\n" +
+			"A master joins with --role master and a token for that role (`piccolo token create --role master`).\n\n" +
 			examples("piccolo join 10.0.0.1 --token pic1.…", "piccolo join master.lan:7443 --token-file - --name board-2 --label site=barn < token"),
 		Flags: append(machineFlags(),
 			&ucli.StringFlag{Name: "token", Usage: "join `TOKEN` [$PICCOLO_TOKEN]"},

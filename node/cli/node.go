@@ -37,6 +37,10 @@ func (a *app) nodeCommand() *ucli.Command {
 			status("maintenance", "keep a node out of work", topology.StatusMaintenance, func(topology.Node) string { return "is in maintenance" }),
 			status("resume", "end a node's maintenance", topology.StatusReady, now("has resumed")),
 			status("approve", "let a pending node in", topology.StatusInitializing, now("is approved")),
+			a.nodeRoleCommand("promote", "make a sub a master", topology.RoleMaster,
+				"The node restarts as a master. Of two masters the second follows as a standby; of three, all vote."),
+			a.nodeRoleCommand("demote", "make a master a sub", topology.RoleSub,
+				"The node restarts as a sub and forgets what only masters hold. Refused where the cluster would lose its quorum or its data."),
 			a.nodeRemoveCommand(),
 		},
 	}

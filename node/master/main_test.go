@@ -148,9 +148,11 @@ func newCluster(t testing.TB, change func(*topology.ClusterTopology)) *cluster {
 		t: t, wall: &wall{}, ca: must[*pki.CA](t)(pki.NewCA("home", clock)),
 		mesh: &mesh{lost: map[string]error{}, asked: map[string]int{}}, watchers: &watchers{last: map[string]any{}},
 	}
-	c.store = storetest.New(t)
 	master := newBoard(t, c, "main")
 	c.self = master.id
+	o := storetest.Options(t)
+	o.Name = c.self
+	c.store, _ = storetest.Start(t, o)
 	node := topology.Node{
 		ID: c.self, Name: "main", IP: "10.0.0.1", Role: topology.RoleMaster, Status: topology.StatusInitializing,
 		CreatedAt: c.wall.now(), Labels: map[string]string{}, GossipPort: 7946, APIPort: 7443, MachineID: "m-main",

@@ -51,16 +51,6 @@ func (m *Master) TakeSeat(ctx context.Context, master, peerAddress string) ([]st
 	return out, nil
 }
 
-// Voters is how many of so many masters vote: the largest odd number, because
-// an even one survives no more losses than the odd one below it. Of two masters
-// the second is a standby.
-func Voters(masters int) int {
-	if masters < 1 {
-		return 0
-	}
-	return masters - (masters+1)%2
-}
-
 // members keeps the store's members in line with the masters: a learner that
 // has caught up gets its vote where one is due, and who is no master any more
 // goes. One change at a time; what is refused now is tried again.
@@ -107,7 +97,7 @@ func (o *office) placeMember(ctx context.Context) (settled bool, err error) {
 			learner = p.Name
 		}
 	}
-	if voters >= Voters(len(peers)) {
+	if voters >= topology.Voters(len(peers)) {
 		return true, nil
 	}
 	if learner == "" {

@@ -97,6 +97,9 @@ func TestLeave(t *testing.T) {
 		}
 		return ""
 	})
+	if n, err := c.SignalNode(t.Context(), c.self, topology.SignalRemove, "admin"); !errors.Is(err, topology.ErrNeeded) || !strings.Contains(err.Error(), "piccolo reset") {
+		t.Errorf("the only master was removed: %+v, %v", n, err)
+	}
 	if err := c.Leave(t.Context(), b.connection, b.id); !errors.Is(err, topology.ErrRemoved) || !strings.Contains(err.Error(), "by itself") {
 		t.Errorf("a second time: %v", err)
 	}
