@@ -92,6 +92,8 @@ type Master struct {
 	// announce asks for a new view to be sent to all nodes.
 	announce chan struct{}
 	ready    chan struct{}
+	// since is when the mirrors were filled; set before ready is closed.
+	since time.Time
 }
 
 // clusterKey is the key of the one record under cluster.
@@ -179,6 +181,7 @@ func (m *Master) Run(ctx context.Context) error {
 
 // serve starts the loops and opens the door.
 func (m *Master) serve(ctx context.Context, g *errgroup.Group) {
+	m.since = time.Now()
 	close(m.ready)
 	for _, run := range []func(context.Context) error{m.announceViews, m.audit.run} {
 		g.Go(func() error { return run(ctx) })

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// startGrace is how long nodes may take to attach to a master that has
-	// just started before it asks after them.
+	// startGrace is how long nodes may take to attach to masters that have just
+	// started before they ask after them.
 	startGrace = 5 * time.Second
 	// pendingTimeout is how long a node waits for an administrator's decision.
 	pendingTimeout = time.Hour
@@ -78,7 +78,8 @@ func (mo *monitor) run(ctx context.Context) error {
 			}
 		})
 	}
-	start := time.NewTimer(startGrace)
+	// One who takes over from another has heard the nodes all the time.
+	start := time.NewTimer(max(0, startGrace-time.Since(mo.m.since)))
 	defer start.Stop()
 	for _, r := range mo.m.nodes.all() {
 		mo.statusChanged(r.Value)
@@ -147,7 +148,7 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 	case topology.StatusPending:
 		return
 	case topology.StatusTerminating:
-		if s.witness == "session" {
+		if !mo.m.attachedSomewhere(n.ID) { // it has let go, whoever says so
 			mo.warn(n, "release", mo.m.release(ctx, n.ID, mo.o.term.Fence()))
 		}
 		return
