@@ -149,7 +149,7 @@ func (mo *monitor) examine(ctx context.Context, s suspicion) {
 	case topology.StatusPending:
 		return
 	case topology.StatusTerminating:
-		if s.witness == "session" {
+		if mo.m.sessions.get(n.ID) == nil { // it has let go, whoever says so
 			mo.warn(n, "release", mo.m.release(ctx, n.ID))
 		}
 		return
