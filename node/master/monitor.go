@@ -78,8 +78,10 @@ func (mo *monitor) run(ctx context.Context) error {
 			}
 		})
 	}
-	// One who takes over from another has heard the nodes all the time.
-	start := time.NewTimer(max(0, startGrace-time.Since(mo.m.since)))
+	// One who takes over from another has heard the nodes all the time, and asks
+	// after all of them at once: what the witnesses said before was not to it.
+	grace := max(0, startGrace-time.Since(mo.m.since))
+	start := time.NewTimer(grace)
 	defer start.Stop()
 	for _, r := range mo.m.nodes.all() {
 		mo.statusChanged(r.Value)
@@ -104,7 +106,7 @@ func (mo *monitor) run(ctx context.Context) error {
 			wg.Go(func() { mo.expire(ctx, id) })
 		case <-start.C:
 			for _, r := range mo.m.nodes.all() {
-				if !mo.m.attachedSomewhere(r.Key) {
+				if grace == 0 || !mo.m.attachedSomewhere(r.Key) {
 					mo.suspect(r.Key, "start")
 				}
 			}
