@@ -51,6 +51,8 @@ func runChild(name string) int {
 			}
 		})
 		fmt.Println("result:", verdict(err))
+	case "member":
+		return runClusterChild(dir)
 	case "fill":
 		for _, mib := range []int{4, 24} {
 			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0700", mib)); err != nil {

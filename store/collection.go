@@ -72,7 +72,7 @@ func (c *Collection[T]) get(ctx context.Context, key string) (Record[T], []byte,
 // whole. If some of them cannot be read it returns the others together with an
 // error that wraps ErrUnreadable and names each.
 func (c *Collection[T]) List(ctx context.Context) ([]Record[T], int64, error) {
-	records, unreadable, rev, err := c.list(ctx)
+	records, unreadable, rev, err := c.list(ctx, false)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -83,9 +83,14 @@ func (c *Collection[T]) List(ctx context.Context) ([]Record[T], int64, error) {
 	return records, rev, errors.Join(errs...)
 }
 
-func (c *Collection[T]) list(ctx context.Context) ([]Record[T], []Unreadable, int64, error) {
+// list, if stale, is of this member alone: what it knew when it last heard the others.
+func (c *Collection[T]) list(ctx context.Context, stale bool) ([]Record[T], []Unreadable, int64, error) {
+	opts := []clientv3.OpOption{clientv3.WithPrefix()}
+	if stale {
+		opts = append(opts, clientv3.WithSerializable())
+	}
 	resp, err := call(ctx, c.m, func(ctx context.Context, cl *clientv3.Client) (*clientv3.GetResponse, error) {
-		return cl.Get(ctx, c.prefix, clientv3.WithPrefix())
+		return cl.Get(ctx, c.prefix, opts...)
 	})
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("list %s: %w", c.prefix, err)

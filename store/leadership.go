@@ -12,7 +12,8 @@ import (
 // Leader is who leads the members, as one of them knows it.
 type Leader struct {
 	// Name of the member that leads. Empty: none is known, because an election is
-	// under way or because this member cannot reach the others.
+	// under way or because this member cannot reach the others. A learner takes no
+	// part in elections: it names the last leader until it hears of another.
 	Name string
 	// Term is raft's. It grows with every election and has at most one leader.
 	Term uint64
@@ -101,8 +102,8 @@ func (m *Member) watchLeader() {
 	}
 }
 
-// Leader tells who leads, as this member knows it now. It asks nobody, so a
-// member that was cut off a moment ago may still name the old one.
+// Leader tells who leads, as this member knows it now: it asks nobody. One that
+// was cut off names the old leader for up to two election timeouts.
 func (m *Member) Leader() Leader {
 	v, _ := m.leads.get()
 	return v.Leader

@@ -13,8 +13,8 @@ import (
 
 // raftOf is the raft node of a running etcd. etcd keeps it to itself: what it
 // tells of leadership comes without the loss of a leader, and what it knows of the
-// other members' progress it tells nobody. Only Status is ever called, which
-// takes no lock of etcd's.
+// other members' progress it tells nobody. Only Status and TransferLeadership are
+// called, which take no lock of etcd's.
 func raftOf(s *etcdserver.EtcdServer) (raft.Node, error) {
 	field := reflect.ValueOf(s).Elem().FieldByName("r")
 	if field.IsValid() {

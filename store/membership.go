@@ -143,7 +143,8 @@ func (m *Member) notLeader() error {
 }
 
 // handOver makes the healthiest other voter the leader: one that removes itself
-// would leave the others without a leader for an election.
+// would leave the others without a leader for an election. raft gives up after an
+// election timeout, and is asked again then.
 func (m *Member) handOver(ctx context.Context, r roster) error {
 	var heir Peer
 	for _, p := range r.peers {
@@ -151,16 +152,25 @@ func (m *Member) handOver(ctx context.Context, r roster) error {
 			heir = p
 		}
 	}
-	_, err := call(ctx, m, func(ctx context.Context, _ *clientv3.Client) (struct{}, error) {
-		if m.etcd.Server.Leader() != m.etcd.Server.MemberID() {
-			return struct{}{}, nil
+	ctx, cancel := context.WithTimeout(ctx, m.opts.RequestTimeout)
+	defer cancel()
+	again := time.NewTicker(electionTicks * m.opts.Heartbeat)
+	defer again.Stop()
+	for {
+		v, changed := m.leads.get()
+		if !v.Self {
+			return fmt.Errorf("the leadership was handed to %s: ask that: %w", heir.Name, ErrNotLeader)
 		}
-		return struct{}{}, m.etcd.Server.MoveLeader(ctx, uint64(m.etcd.Server.MemberID()), uint64(r.ids[heir.Name]))
-	})
-	if err != nil {
-		return fmt.Errorf("hand the leadership to %s: %w", heir.Name, err)
+		m.node.TransferLeadership(ctx, v.id, uint64(r.ids[heir.Name]))
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("hand the leadership to %s: %w", heir.Name, ErrNoQuorum)
+		case <-m.life.Done():
+			return ErrClosed
+		}
 	}
-	return fmt.Errorf("the leadership was handed to %s: ask that: %w", heir.Name, ErrNotLeader)
 }
 
 // propose asks etcd for the change. It is called again when an answer was lost,

@@ -77,7 +77,8 @@ func decideAdd(peers []Peer, i int, c change) (bool, error) {
 	if learners >= maxLearners {
 		return false, fmt.Errorf("%d learners already, at most %d: promote or remove one: %w", learners, maxLearners, ErrChangePending)
 	}
-	return true, tally(peers).risk()
+	err := tally(peers).risk()
+	return err == nil, err
 }
 
 func decidePromote(peers []Peer, i int) (bool, error) {
@@ -103,9 +104,7 @@ func decidePromote(peers []Peer, i int) (bool, error) {
 		return false, fmt.Errorf("with two voting masters the loss of either stops the cluster: "+
 			"let a third one catch up first, then promote both: %w", ErrQuorumAtRisk)
 	}
-	v.voters++
-	v.healthy++
-	return true, v.risk()
+	return true, nil // one more voter, and it is healthy: the majority is no smaller
 }
 
 func decideRemove(peers []Peer, i int) (bool, error) {
@@ -124,9 +123,6 @@ func decideRemove(peers []Peer, i int) (bool, error) {
 	after.voters--
 	if p.reachable() {
 		after.healthy--
-	}
-	if err := after.risk(); err != nil {
-		return false, err
 	}
 	missing := slices.IndexFunc(peers, func(o Peer) bool { return !o.Learner && !o.reachable() })
 	if p.reachable() && missing >= 0 && after.spare() < before.spare() {

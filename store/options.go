@@ -39,9 +39,10 @@ type Options struct {
 	Logger *slog.Logger
 	// RequestTimeout is the deadline of every call that has no earlier one. Default 2 s.
 	RequestTimeout time.Duration
-	// TryTimeout bounds one try of a call while there is more than one member: a
-	// proposal that was lost with a leader is made again instead of being waited
-	// for. Default 200 ms. A single member has nobody to lose it to and waits.
+	// TryTimeout bounds one try of a call while others have a vote too: a proposal
+	// that was lost on its way to the leader is made again instead of being waited
+	// for. (When the leader changes, that is done at once.) Default 500 ms. A single
+	// voter has nobody to lose it to and waits.
 	TryTimeout time.Duration
 	// StartTimeout bounds opening the data directory. Default 30 s.
 	StartTimeout time.Duration
@@ -75,7 +76,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.RequestTimeout, 2*time.Second)
-	def(&o.TryTimeout, 200*time.Millisecond)
+	def(&o.TryTimeout, 500*time.Millisecond)
 	def(&o.StartTimeout, 30*time.Second)
 	def(&o.StopTimeout, 10*time.Second)
 	def(&o.Heartbeat, 100*time.Millisecond)

@@ -69,20 +69,16 @@ func (m *Member) Commit(ctx context.Context, ops ...Op) (int64, error) {
 	}
 	t := newTxn(m, ops, fence)
 	resp, err := call(ctx, m, t.try)
-	switch {
+	switch rev := t.done.Load(); {
+	case rev > 0:
+		m.noteHistory(rev)
+		return rev, nil
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return 0, fmt.Errorf("%s: its lease: %w", describe(ops), ErrNotFound)
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return 0, fmt.Errorf("%s: %w", describe(ops), ErrFull)
 	case err != nil:
 		return 0, fmt.Errorf("%s: %w", describe(ops), err)
-	}
-	m.noteHistory(resp.Header.Revision)
-	if resp.Succeeded {
-		return resp.Header.Revision, nil
-	}
-	if rev := t.earlier.Load(); rev > 0 {
-		return rev, nil
 	}
 	return 0, t.refusal(resp)
 }

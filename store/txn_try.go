@@ -13,9 +13,6 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
 
-// historySteps bounds how far a lost answer is looked for in a record's history.
-const historySteps = 16
-
 // errLeaderMoved: the try was made under a leader that has been replaced.
 var errLeaderMoved = errors.New("the leader has changed")
 
@@ -29,10 +26,10 @@ type txn struct {
 	acts   []clientv3.Op
 	looks  []clientv3.Op // what is there, if a guard does not hold; the leader's record last
 
-	leader  atomic.Int64 // mod revision of the leader's record that tries are bound to; -1: not yet known
-	first   atomic.Int64 // of the store, when the first try was made
-	open    atomic.Int32 // tries without an answer: each may have been done, or be done yet
-	earlier atomic.Int64 // the revision that such a try has written; 0: none
+	leader atomic.Int64 // mod revision of the leader's record that tries are bound to; -1: not yet known
+	first  atomic.Int64 // of the store, when the first try was made
+	open   atomic.Int32 // tries without an answer: each may have been done, or be done yet
+	done   atomic.Int64 // the revision that one of the tries has written; 0: none, as far as known
 }
 
 func newTxn(m *Member, ops []Op, fence int64) *txn {
@@ -70,17 +67,20 @@ func (t *txn) try(ctx context.Context, c *clientv3.Client) (*clientv3.TxnRespons
 	if err != nil {
 		return nil, err
 	}
-	t.open.Add(-1)
 	if resp.Succeeded {
+		t.done.Store(resp.Header.Revision) // first: this try may have been given up
+	}
+	t.open.Add(-1)
+	if t.done.Load() > 0 {
 		return resp, nil
 	}
 	if t.open.Load() > 0 {
-		rev, done, err := t.doneBefore(ctx, c, resp)
+		rev, done, err := t.doneBefore(ctx, resp)
 		if err != nil {
 			return nil, err
 		}
 		if done {
-			t.earlier.Store(rev)
+			t.done.Store(rev)
 			return resp, nil
 		}
 	}
@@ -110,29 +110,26 @@ func (t *txn) bind(ctx context.Context) error {
 }
 
 // doneBefore reports whether an earlier try, whose answer was lost, has done all
-// of it. Others may have written over it since, so the record's history is looked
-// through. One put is enough: it was done with all the others, or not at all.
-func (t *txn) doneBefore(ctx context.Context, c *clientv3.Client, resp *clientv3.TxnResponse) (rev int64, done bool, err error) {
+// of it. Others may have written over it since, many times if this member was cut
+// off, so the record's history is looked through, as far as it is kept. One put is
+// enough: it was done with all the others, or not at all.
+func (t *txn) doneBefore(ctx context.Context, resp *clientv3.TxnResponse) (rev int64, done bool, err error) {
 	i := slices.IndexFunc(t.ops, func(op Op) bool { return op.sealed != nil })
 	if i < 0 {
 		return resp.Header.Revision, t.allDeleted(resp), nil
 	}
-	kv := found(resp, i)
-	for range historySteps {
-		if kv == nil || kv.ModRevision <= t.first.Load() {
-			return 0, false, nil
-		}
+	for kv := found(resp, i); kv != nil && kv.ModRevision > t.first.Load(); {
 		if bytes.Equal(kv.Value, t.ops[i].sealed) {
 			return kv.ModRevision, true, nil
 		}
-		r, err := c.Get(ctx, t.ops[i].key, clientv3.WithRev(kv.ModRevision-1))
-		switch {
-		case err != nil && transient(err):
-			return 0, false, err
-		case err != nil || len(r.Kvs) == 0: // compacted, or it was not there
+		r, err := t.m.etcd.Server.KV().Range(ctx, []byte(t.ops[i].key), nil, mvcc.RangeOptions{Rev: kv.ModRevision - 1})
+		if err != nil {
+			return 0, false, fmt.Errorf("an answer was lost, and the history is too short to tell what has become of it: %w: %w", ErrNoQuorum, err)
+		}
+		if len(r.KVs) == 0 { // it was not there
 			return 0, false, nil
 		}
-		kv = r.Kvs[0]
+		kv = r.KVs[0]
 	}
 	return 0, false, nil
 }
