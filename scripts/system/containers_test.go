@@ -29,9 +29,9 @@ func TestContainers(t *testing.T) {
 	c.chapter("health", func(c *cluster) {
 		b := c.Board(3)
 		w := c.watch("container")
-		w.container(b, "web", "healthy", func(k workload.Container) bool { return k.Health == "healthy" })
+		w.container(ready, b, "web", "healthy", func(k workload.Container) bool { return k.Health == "healthy" })
 		b.Exec("curl", "-sS", "-X", "POST", "http://127.0.0.1:8080/healthz?state=bad")
-		w.container(b, "web", "unhealthy", func(k workload.Container) bool { return k.Health == "unhealthy" })
+		w.container(ready, b, "web", "unhealthy", func(k workload.Container) bool { return k.Health == "unhealthy" })
 	})
 	c.chapter("the master's own Podman is away", func(c *cluster) { c.podmanAway(c.Board(1)) })
 	c.chapter("figures", func(c *cluster) {
@@ -50,26 +50,26 @@ func (c *cluster) changes(b *lab.Board) {
 	}
 	b.Containers(3)
 	for _, name := range []string{"web", "sensor", "worker"} {
-		w.container(b, name, "running", is("running"))
+		w.container(soon, b, name, "running", is("running"))
 	}
 	b.Exec("podman", "stop", "-t", "0", "worker")
-	w.container(b, "worker", "exited", is("exited"))
+	w.container(soon, b, "worker", "exited", is("exited"))
 	if got := c.piccolo(c.Board(1), ok("sensor"), "ps "+b.Name).Out; strings.Contains(got, "worker") {
 		c.t.Errorf("piccolo ps lists what does not run:\n%s", got)
 	}
 	c.piccolo(c.Board(1), ok(b.Name+` +worker .*exited`), "ps -a "+b.Name)
 	b.Exec("podman", "start", "worker")
-	w.container(b, "worker", "running", is("running"))
+	w.container(soon, b, "worker", "running", is("running"))
 	b.Exec("podman", "kill", "--signal", "KILL", "worker")
-	w.container(b, "worker", "killed", func(k workload.Container) bool { return k.State == "exited" && k.ExitCode == 137 })
+	w.container(soon, b, "worker", "killed", func(k workload.Container) bool { return k.State == "exited" && k.ExitCode == 137 })
 	b.Exec("podman", "pause", "sensor")
-	w.container(b, "sensor", "paused", is("paused"))
+	w.container(soon, b, "sensor", "paused", is("paused"))
 	b.Exec("podman", "unpause", "sensor")
-	w.container(b, "sensor", "running", is("running"))
+	w.container(soon, b, "sensor", "running", is("running"))
 	b.Exec("sh", "-c", "kill -9 $(podman inspect -f '{{.State.Pid}}' web)")
-	w.container(b, "web", "started again", func(k workload.Container) bool { return k.State == "running" && k.Restarts > 0 })
+	w.container(soon, b, "web", "started again", func(k workload.Container) bool { return k.State == "running" && k.Restarts > 0 })
 	b.Exec("podman", "rm", "-f", "worker")
-	w.container(b, "worker", "removed", nil)
+	w.container(soon, b, "worker", "removed", nil)
 }
 
 // podmanAway stops, freezes and restarts Podman's service: a condition of the

@@ -82,10 +82,10 @@ func (w *watching) state(deadline time.Duration, b *lab.Board, want string) {
 
 // container waits for the change that shows a container of a board as match
 // wants it; nil waits for its removal.
-func (w *watching) container(b *lab.Board, name, what string, match func(workload.Container) bool) {
+func (w *watching) container(deadline time.Duration, b *lab.Board, name, what string, match func(workload.Container) bool) {
 	w.c.t.Helper()
 	began, last := time.Now(), "no change"
-	found := w.until(soon, func(ch feed.Change) bool {
+	found := w.until(deadline, func(ch feed.Change) bool {
 		if ch.Kind != feed.KindContainer {
 			return false
 		}
@@ -104,7 +104,7 @@ func (w *watching) container(b *lab.Board, name, what string, match func(workloa
 		return match != nil && match(k)
 	})
 	if !found {
-		w.c.t.Fatalf("the watch stream does not show %s of %s as %s within %v, but: %s", name, b.Name, what, soon, last)
+		w.c.t.Fatalf("the watch stream does not show %s of %s as %s within %v, but: %s", name, b.Name, what, deadline, last)
 	}
 	w.c.t.Logf("%s of %s is %s after %v", name, b.Name, what, time.Since(began).Round(time.Millisecond))
 }
