@@ -137,7 +137,7 @@ func (d *daemon) buildMaster() error {
 	d.member, err = store.New(store.Options{
 		Name: d.m.ID, Dir: d.dir.join(etcdDir), Sealer: sealer, Logger: d.o.Logger,
 		PeerListen: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(d.m.EtcdPeerPort)).String(), PeerAdvertise: workload.HostPort(d.m.Address, d.m.EtcdPeerPort),
-		PeerTLS: store.PeerTLS{CertFile: d.dir.join(pki.NodeCrtFile), KeyFile: d.dir.join(pki.NodeKeyFile), CAFile: d.dir.join(pki.CACrtFile)},
+		PeerTLS: store.PeerTLS{CertFile: d.dir.join(pki.NodeCrtFile), KeyFile: d.dir.join(pki.NodeKeyFile), CAFile: d.dir.join(pki.CACrtFile), PeerName: pki.MasterDNSName},
 	})
 	if err != nil {
 		return err

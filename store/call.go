@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 	"go.etcd.io/etcd/server/v3/lease"
 )
@@ -71,26 +72,36 @@ func try[R any](ctx context.Context, m *Member, fn func(context.Context, *client
 	case <-ctx.Done():
 		return zero, ctx.Err()
 	}
-	if m.members.Load() > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, m.opts.TryTimeout)
-		defer cancel()
+	limit := m.opts.TryTimeout
+	if m.alone.Load() {
+		limit = m.opts.RequestTimeout
 	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	type result struct {
 		r   R
 		err error
 	}
 	results := make(chan result, 1)
+	asked, changed := m.leads.get()
 	go func() {
 		defer func() { <-m.calls }()
-		m.members.Store(int32(len(m.etcd.Server.Cluster().Members())))
+		m.countVoters()
 		r, err := fn(ctx, m.client)
 		results <- result{r, err}
 	}()
-	select {
-	case res := <-results:
-		return res.r, res.err
-	case <-ctx.Done():
+	for ctx.Err() == nil {
+		select {
+		case res := <-results:
+			return res.r, res.err
+		case <-changed:
+			// What was on its way to a leader that has been replaced is lost.
+			var now leaderView
+			if now, changed = m.leads.get(); now.succeeds(asked) {
+				cancel()
+			}
+		case <-ctx.Done():
+		}
 	}
 	grace := time.NewTimer(answerGrace)
 	defer grace.Stop()
@@ -102,9 +113,18 @@ func try[R any](ctx context.Context, m *Member, fn func(context.Context, *client
 	}
 }
 
+// countVoters notes whether this member is the only one that votes: it has nobody
+// to lose a proposal to.
+func (m *Member) countVoters() {
+	self := m.etcd.Server.MemberID()
+	m.alone.Store(!slices.ContainsFunc(m.etcd.Server.Cluster().Members(), func(p *membership.Member) bool {
+		return p.IsLearner == (p.ID == self) // another voter, or this one has no vote
+	}))
+}
+
 // transientErrors mean: nobody led, or the answer was lost. Another try may succeed.
 var transientErrors = []error{
-	context.DeadlineExceeded, context.Canceled,
+	context.DeadlineExceeded, context.Canceled, errLeaderMoved,
 	rpctypes.ErrNoLeader, rpctypes.ErrNotLeader, rpctypes.ErrLeaderChanged, rpctypes.ErrTimeout,
 	rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrTimeoutDueToConnectionLost,
 	rpctypes.ErrTimeoutWaitAppliedIndex, rpctypes.ErrUnhealthy, rpctypes.ErrTooManyRequests,

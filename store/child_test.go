@@ -51,6 +51,18 @@ func runChild(name string) int {
 			}
 		})
 		fmt.Println("result:", verdict(err))
+	case "member":
+		return runClusterChild(dir)
+	case "history":
+		return runHistory(dir)
+	case "dump":
+		return runDump(dir)
+	case "restore":
+		return runRestore(dir)
+	case "replace":
+		return runReplace(dir)
+	case "shelve":
+		return runShelve(dir)
 	case "fill":
 		for _, mib := range []int{4, 24} {
 			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0700", mib)); err != nil {
@@ -89,7 +101,12 @@ func verdict(err error) string {
 // runMember runs a member in dir/etcd, calls fn once it serves, and stops it,
 // unless it has ended by itself.
 func runMember(dir string, fn func(*store.Member)) error {
-	keys := filepath.Join(dir, "store.key")
+	return runMemberAt(dir, dir, fn)
+}
+
+// runMemberAt is runMember with the key file in another directory.
+func runMemberAt(keyDir, dir string, fn func(*store.Member)) error {
+	keys := filepath.Join(keyDir, "store.key")
 	if err := store.CreateKeyFile(keys); err != nil && !errors.Is(err, store.ErrExists) {
 		return err
 	}

@@ -72,7 +72,7 @@ func (c *Collection[T]) get(ctx context.Context, key string) (Record[T], []byte,
 // whole. If some of them cannot be read it returns the others together with an
 // error that wraps ErrUnreadable and names each.
 func (c *Collection[T]) List(ctx context.Context) ([]Record[T], int64, error) {
-	records, unreadable, rev, err := c.list(ctx)
+	records, unreadable, rev, err := c.list(ctx, false)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -83,9 +83,14 @@ func (c *Collection[T]) List(ctx context.Context) ([]Record[T], int64, error) {
 	return records, rev, errors.Join(errs...)
 }
 
-func (c *Collection[T]) list(ctx context.Context) ([]Record[T], []Unreadable, int64, error) {
+// list, if stale, is of this member alone: what it knew when it last heard the others.
+func (c *Collection[T]) list(ctx context.Context, stale bool) ([]Record[T], []Unreadable, int64, error) {
+	opts := []clientv3.OpOption{clientv3.WithPrefix()}
+	if stale {
+		opts = append(opts, clientv3.WithSerializable())
+	}
 	resp, err := call(ctx, c.m, func(ctx context.Context, cl *clientv3.Client) (*clientv3.GetResponse, error) {
-		return cl.Get(ctx, c.prefix, clientv3.WithPrefix())
+		return cl.Get(ctx, c.prefix, opts...)
 	})
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("list %s: %w", c.prefix, err)
@@ -117,8 +122,8 @@ func (c *Collection[T]) Update(ctx context.Context, key string, rev int64, value
 
 // Delete removes the record if it is still at revision rev, or AnyRevision.
 // ErrNotFound, ErrConflict.
-func (c *Collection[T]) Delete(ctx context.Context, key string, rev int64) error {
-	_, err := c.m.Commit(ctx, c.OpDelete(key, rev))
+func (c *Collection[T]) Delete(ctx context.Context, key string, rev int64, opts ...WriteOption) error {
+	_, err := c.m.Commit(ctx, c.OpDelete(key, rev, opts...))
 	return err
 }
 
@@ -187,8 +192,8 @@ func (c *Collection[T]) OpUpdate(key string, rev int64, value T, opts ...WriteOp
 }
 
 // OpDelete is Delete as part of a Commit.
-func (c *Collection[T]) OpDelete(key string, rev int64) Op {
-	op := c.op("delete", key, rev)
+func (c *Collection[T]) OpDelete(key string, rev int64, opts ...WriteOption) Op {
+	op := c.op("delete", key, rev).with(collectOptions(opts))
 	if rev == 0 && op.err == nil {
 		op.err = fmt.Errorf("revision 0: a record that does not exist cannot be deleted: %w", ErrInvalid)
 	}
@@ -211,7 +216,8 @@ func (c *Collection[T]) op(verb, key string, rev int64) Op {
 }
 
 func (c *Collection[T]) put(verb, key string, rev int64, value T, opts []WriteOption) Op {
-	op := c.op(verb, key, rev)
+	o := collectOptions(opts)
+	op := c.op(verb, key, rev).with(o)
 	if op.err != nil {
 		return op
 	}
@@ -221,7 +227,7 @@ func (c *Collection[T]) put(verb, key string, rev int64, value T, opts []WriteOp
 	}
 	op.size, op.err, op.acts = len(data), err, true
 	var etcdOpts []clientv3.OpOption
-	if o := collectOptions(opts); o.setLease {
+	if o.setLease {
 		etcdOpts = append(etcdOpts, clientv3.WithLease(clientv3.LeaseID(o.lease)))
 	} else if rev != 0 {
 		etcdOpts = append(etcdOpts, clientv3.WithIgnoreLease())

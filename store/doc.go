@@ -10,6 +10,13 @@
 // several collections at once or not at all. A lease ([Member.Grant]) removes
 // its records when nobody renews it; renewing writes nothing to disk.
 //
+// One, three or five members vote; a learner follows without a vote, as a standby
+// or on its way to become a voter. [Options.Join] starts a new member,
+// [Member.AddLearner], [Member.Promote], [Member.Remove] and [Member.Move] change
+// the membership, [Member.Peers] shows it. raft elects a leader among the voters:
+// [Member.Lead] runs work on it, in a [Term] that fences off the writes of a
+// leader that was replaced; [Member.FollowLeader] tells everybody who it is.
+//
 // Values lie on disk as JSON in a versioned envelope, sealed by a [Sealer] whose
 // key file is kept outside etcd's directory.
 //

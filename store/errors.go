@@ -22,10 +22,24 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrFull: the database has reached Options.MaxBytes; only deletes are accepted.
 	ErrFull = errors.New("store is full")
+	// ErrDeposed: the write was made in the name of a leader's term that is over. Nothing was written.
+	ErrDeposed = errors.New("no longer the leader")
 	// ErrUnreadable: a record is there, but it cannot be opened: damaged,
 	// sealed with a key that is not in the key file, of another kind, or written
 	// by a newer version.
 	ErrUnreadable = errors.New("record cannot be read")
+)
+
+// Why a change of the membership is refused. Nothing was changed.
+var (
+	// ErrNotLeader: only the leader knows enough of the others to decide. The error names it.
+	ErrNotLeader = errors.New("not the leader")
+	// ErrChangePending: another change is under way, or an added member has not started yet.
+	ErrChangePending = errors.New("another change of the membership is not finished")
+	// ErrQuorumAtRisk: without a majority, or one loss away from being without.
+	ErrQuorumAtRisk = errors.New("this would endanger the quorum")
+	// ErrNotCaughtUp: the learner has not started, cannot be reached, or still lacks much of the log.
+	ErrNotCaughtUp = errors.New("the learner has not caught up")
 )
 
 // What can be wrong with the directory or the key file when a member starts.
@@ -38,6 +52,9 @@ var (
 	ErrDiskFull = errors.New("disk is full")
 	// ErrAccess: the data directory cannot be read or written by this process.
 	ErrAccess = errors.New("no access to the data directory")
+	// ErrRemoved: the other members have removed this one. Its directory is of no
+	// use any more: set it aside, and let this node be added again as a new member.
+	ErrRemoved = errors.New("removed from the cluster")
 	// ErrKeyFile: the key file is missing, malformed, or readable by others.
 	ErrKeyFile = errors.New("key file cannot be used")
 )

@@ -1,11 +1,15 @@
 package store
 
 import (
+	"crypto/rand"
+	"crypto/tls"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/tlsutil"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/backend"
@@ -40,37 +44,32 @@ var tuneEtcd = sync.OnceFunc(func() {
 	backend.InitialMmapSize = mmapBytes
 })
 
-// etcdConfig expects valid options.
-func etcdConfig(o Options, lg *zap.Logger) *embed.Config {
-	scheme := "http"
-	if !o.PeerTLS.empty() {
-		scheme = "https"
-	}
-	toURL := func(addr string) url.URL { return url.URL{Scheme: scheme, Host: addr} }
-
+// etcdConfig expects valid options. joins are all members of the cluster that an
+// empty directory joins, by name; nil: it founds one, or is not empty.
+func etcdConfig(o Options, joins map[string]string, lg *zap.Logger) *embed.Config {
 	c := embed.NewConfig()
 	c.Name = o.Name
 	c.Dir = o.Dir
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(lg)
-	c.ListenPeerUrls = []url.URL{toURL(o.PeerListen)}
-	c.AdvertisePeerUrls = []url.URL{toURL(o.PeerAdvertise)}
+	c.ListenPeerUrls = []url.URL{o.toURL(o.PeerListen)}
+	c.AdvertisePeerUrls = []url.URL{o.toURL(o.PeerAdvertise)}
 	c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil // clients are in this process
-	members := make([]string, 0, len(o.InitialCluster))
-	for name, addr := range o.InitialCluster {
-		u := toURL(addr)
-		members = append(members, name+"="+u.String())
-	}
-	c.InitialCluster = strings.Join(members, ",")
 	c.InitialClusterToken = "piccolo"
+	if len(o.InitialCluster) == 1 {
+		// etcd makes the cluster's id of this and the address: a cluster that is
+		// founded anew in the same place must not be taken for the old one.
+		c.InitialClusterToken = rand.Text()
+	}
+	members := o.InitialCluster
+	if joins != nil {
+		members, c.ClusterState = joins, embed.ClusterStateFlagExisting
+	}
+	c.InitialCluster = initialCluster(o, members)
+	c.MaxLearners = maxLearners
+	c.PreVote = true // a member that comes back does not unseat a leader that all others hear
 	if !o.PeerTLS.empty() {
-		c.PeerTLSInfo = transport.TLSInfo{
-			CertFile:       o.PeerTLS.CertFile,
-			KeyFile:        o.PeerTLS.KeyFile,
-			TrustedCAFile:  o.PeerTLS.CAFile,
-			ClientCertAuth: true,
-			AllowedCNs:     o.PeerTLS.AllowedNames,
-			Logger:         lg,
-		}
+		c.PeerTLSInfo = o.PeerTLS.info(lg)
+		c.TlsMinVersion = string(tlsutil.TLSVersion13)
 	}
 	c.TickMs = uint(o.Heartbeat.Milliseconds())
 	c.ElectionMs = electionTicks * c.TickMs
@@ -84,4 +83,32 @@ func etcdConfig(o Options, lg *zap.Logger) *embed.Config {
 	c.WarningApplyDuration = time.Second
 	c.WarningUnaryRequestDuration = time.Second
 	return c
+}
+
+func initialCluster(o Options, members map[string]string) string {
+	pairs := make([]string, 0, len(members))
+	for name, addr := range members {
+		pairs = append(pairs, name+"="+o.peerURL(addr))
+	}
+	slices.Sort(pairs)
+	return strings.Join(pairs, ",")
+}
+
+// info is how etcd is told to verify. Whoever listens demands a certificate of
+// the CA and looks for AllowedHostnames in it; whoever dials looks for ServerName
+// in the other's, instead of for the address. etcd's own check of the address that
+// a client dials from would ask the network's name server for every name in the
+// certificate: it is left out.
+func (t PeerTLS) info(lg *zap.Logger) transport.TLSInfo {
+	return transport.TLSInfo{
+		CertFile:            t.CertFile,
+		KeyFile:             t.KeyFile,
+		TrustedCAFile:       t.CAFile,
+		ClientCertAuth:      true,
+		AllowedHostnames:    []string{t.PeerName},
+		ServerName:          t.PeerName,
+		SkipClientSANVerify: true,
+		MinVersion:          tls.VersionTLS13,
+		Logger:              lg,
+	}
 }

@@ -42,9 +42,10 @@ type Unreadable struct {
 // Follow calls fn with everything in the collection (Reset), then with every
 // change, in order, none missed. Where history has been compacted meanwhile, and
 // only there, it begins again with a Reset. fn runs in the caller's goroutine and
-// should be quick: changes wait in memory meanwhile. Follow returns fn's error,
-// nil when ctx ends, and ErrClosed when the member stops; over everything else,
-// no quorum included, it tries again with pauses up to two seconds.
+// should be quick: changes wait in memory meanwhile. A member that cannot reach the
+// others shows what it knew last, and catches up when it can. Follow returns fn's
+// error, nil when ctx ends, and ErrClosed when the member stops; over everything
+// else it tries again with pauses up to two seconds.
 func (c *Collection[T]) Follow(ctx context.Context, fn func(Batch[T]) error) error {
 	f := follower[T]{c: c, fn: fn, watch: c.watch}
 	return f.run(ctx)
@@ -115,7 +116,15 @@ func (f *follower[T]) session(ctx context.Context) error {
 }
 
 func (f *follower[T]) list(ctx context.Context) error {
-	records, unreadable, rev, err := f.c.list(ctx)
+	records, unreadable, rev, err := f.c.list(ctx, false)
+	if errors.Is(err, ErrNoQuorum) {
+		// What was true when this member last heard the others is better than
+		// nothing, and the watch goes on from there. But a new member that has heard
+		// of nothing yet must not say that there is nothing.
+		if r, u, known, staleErr := f.c.list(ctx, true); staleErr == nil && known > 1 {
+			records, unreadable, rev, err = r, u, known, nil
+		}
+	}
 	if err != nil {
 		return err
 	}

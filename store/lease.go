@@ -42,7 +42,7 @@ func (m *Member) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
 		return Lease{}, fmt.Errorf("grant a lease of %v: want %v to %v: %w", ttl, MinTTL, MaxTTL, ErrInvalid)
 	}
 	seconds := int64(math.Ceil(ttl.Seconds()))
-	id := newLeaseID() // chosen here: a second try must not make a second lease
+	id := LeaseID(randomID()) // chosen here: a second try must not make a second lease
 	granted, err := call(ctx, m, func(ctx context.Context, _ *clientv3.Client) (int64, error) {
 		resp, err := m.etcd.Server.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: seconds})
 		if errors.Is(err, lease.ErrLeaseExists) { // an earlier try has made it
@@ -56,10 +56,11 @@ func (m *Member) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
 	return Lease{ID: id, TTL: time.Duration(granted) * time.Second}, nil
 }
 
-func newLeaseID() LeaseID {
+// randomID is a positive number that was never used before.
+func randomID() int64 {
 	var b [8]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails: crypto/rand ends the process instead
-	return LeaseID(binary.BigEndian.Uint64(b[:])>>1 | 1)
+	return int64(binary.BigEndian.Uint64(b[:])>>1 | 1)
 }
 
 // KeepAlive renews a lease and returns its time to live. It writes nothing, on no

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/raft/v3"
 )
 
 // maxCalls bounds the calls under way in etcd, those included whose deadline has
@@ -31,7 +32,11 @@ type Member struct {
 	compact chan struct{} // history may be long, capacity 1
 
 	compacted atomic.Int64 // the first revision of history, as last seen
-	members   atomic.Int32 // of the cluster, as last seen
+	alone     atomic.Bool  // nobody else votes, as last seen
+
+	leads    *leadership
+	leading  atomic.Bool   // Lead is running
+	changing chan struct{} // a place for one change of the membership
 
 	life context.Context // ends with the member
 	end  context.CancelCauseFunc
@@ -39,6 +44,9 @@ type Member struct {
 	// Set before started is closed, never changed afterwards.
 	etcd   *embed.Etcd
 	client *clientv3.Client
+	node   raft.Node
+
+	watched chan struct{} // closed when watchLeader has ended; nil if it was not started
 }
 
 // New checks the options. It touches neither disk nor network.
@@ -54,6 +62,9 @@ func New(opts Options) (*Member, error) {
 		died:    make(chan error, 1),
 		calls:   make(chan struct{}, maxCalls),
 		compact: make(chan struct{}, 1),
+
+		leads:    newLeadership(),
+		changing: make(chan struct{}, 1),
 	}
 	m.life, m.end = context.WithCancelCause(context.Background())
 	return m, nil
@@ -66,9 +77,10 @@ func (m *Member) Ready() <-chan struct{} { return m.ready }
 // Run opens the data directory, runs etcd, and returns nil soon after ctx has
 // ended, with everything stopped. It returns an error if the directory cannot be
 // used (ErrDamaged, ErrInUse, ErrDiskFull, ErrAccess: nothing was changed), if
-// etcd fails, or if it does not stop within Options.StopTimeout. etcd does not
-// clean up after a failure of its own: when Run has returned an error after
-// Ready, end the process. Run can be called once.
+// the other members have removed this one (ErrRemoved), if etcd fails, or if it
+// does not stop within Options.StopTimeout. etcd does not clean up after a failure
+// of its own: when Run has returned an error after Ready, end the process. Run can
+// be called once.
 func (m *Member) Run(ctx context.Context) error {
 	if m.ran.Swap(true) {
 		return fmt.Errorf("run store in %s: it was run before: %w", m.opts.Dir, ErrInvalid)
@@ -85,11 +97,10 @@ func (m *Member) Run(ctx context.Context) error {
 	if etcd == nil {
 		return nil // ctx has ended
 	}
-	m.etcd, m.client = etcd, v3client.New(etcd.Server)
-	m.members.Store(int32(len(etcd.Server.Cluster().Members())))
-	close(m.started)
-
-	err = m.serve(ctx)
+	m.etcd = etcd
+	if err = m.begin(); err == nil {
+		err = m.serve(ctx)
+	}
 	m.end(ErrClosed)
 	if stopErr := m.stop(); err == nil {
 		err = stopErr
@@ -97,6 +108,18 @@ func (m *Member) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("run store in %s: %w", m.opts.Dir, err)
 	}
+	return nil
+}
+
+// begin lets calls reach etcd.
+func (m *Member) begin() (err error) {
+	if m.node, err = raftOf(m.etcd.Server); err != nil {
+		return err
+	}
+	m.client = v3client.New(m.etcd.Server)
+	m.countVoters()
+	close(m.started)
+	m.leads.hear() // raft spoke before anybody listened
 	return nil
 }
 
@@ -110,22 +133,15 @@ func (m *Member) report(err error) {
 
 // start returns nil, nil if ctx ended while etcd was starting.
 func (m *Member) start(ctx context.Context) (*embed.Etcd, error) {
-	type result struct {
-		etcd *embed.Etcd
-		err  error
+	joins, err := m.findCluster(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	conf := etcdConfig(m.opts, newZap(m.opts.Logger, func() bool { return m.life.Err() != nil }, m.report))
-	results := make(chan result, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				m.opts.Logger.Error("etcd panicked at start", "panic", p, "stack", string(debug.Stack()))
-				m.report(fmt.Errorf("etcd panicked: %v: %w", p, ErrDamaged))
-			}
-		}()
-		etcd, err := embed.StartEtcd(conf)
-		results <- result{etcd, err}
-	}()
+	results := make(chan startResult, 1)
+	go m.startEtcd(joins, results)
 
 	timeout := time.NewTimer(m.opts.StartTimeout)
 	defer timeout.Stop()
@@ -151,6 +167,24 @@ func (m *Member) start(ctx context.Context) (*embed.Etcd, error) {
 	}
 }
 
+type startResult struct {
+	etcd *embed.Etcd
+	err  error
+}
+
+// startEtcd sends its result, unless etcd has died: that is reported.
+func (m *Member) startEtcd(joins map[string]string, results chan<- startResult) {
+	defer func() {
+		if p := recover(); p != nil {
+			m.opts.Logger.Error("etcd panicked at start", "panic", p, "stack", string(debug.Stack()))
+			m.report(fmt.Errorf("etcd panicked: %v: %w", p, ErrDamaged))
+		}
+	}()
+	lg := newZap(m.opts.Logger, func() bool { return m.life.Err() != nil }, m.report)
+	etcd, err := embed.StartEtcd(etcdConfig(m.opts, joins, withEar(lg, m.leads.hear)))
+	results <- startResult{etcd, err}
+}
+
 // serve returns when ctx or etcd has ended.
 func (m *Member) serve(ctx context.Context) error {
 	compacted := make(chan struct{})
@@ -163,6 +197,11 @@ func (m *Member) serve(ctx context.Context) error {
 		stopLoop()
 		<-compacted
 	}()
+	m.watched = make(chan struct{})
+	go func() {
+		defer close(m.watched) // stop waits for it: if raft has died it does not end
+		m.watchLeader()
+	}()
 
 	serving := m.etcd.Server.ReadyNotify()
 	for {
@@ -170,6 +209,7 @@ func (m *Member) serve(ctx context.Context) error {
 		case <-serving:
 			serving = nil
 			close(m.ready)
+			m.leads.hear()                      // names may be known that were not
 			m.noteHistory(2 * crowdedRevisions) // of an earlier life
 			debug.FreeOSMemory()                // replaying the log has left megabytes that are never needed again
 		case <-ctx.Done():
@@ -183,7 +223,7 @@ func (m *Member) serve(ctx context.Context) error {
 			case err := <-m.died:
 				return explain(err, nil)
 			default:
-				return errors.New("etcd has stopped by itself: was this member removed from the cluster?")
+				return m.whyStopped(ctx)
 			}
 		}
 	}
@@ -198,6 +238,9 @@ func (m *Member) stop() error {
 			m.client.Close()
 		}
 		m.etcd.Close()
+		if m.watched != nil {
+			<-m.watched
+		}
 	}()
 	timeout := time.NewTimer(m.opts.StopTimeout)
 	defer timeout.Stop()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,9 +24,14 @@ type Options struct {
 	PeerAdvertise string
 	// PeerTLS is required unless PeerListen is a loopback address.
 	PeerTLS PeerTLS
+	// Join lists "IP:port" of members of a running cluster that this member takes
+	// part in, once AddLearner has made room for its Name and PeerAdvertise there;
+	// one that answers is enough. Empty: this member founds a cluster. Join and
+	// InitialCluster are read only while Dir is empty.
+	Join []string
 	// InitialCluster maps the name of every founding member, this one included,
-	// to its PeerAdvertise. Empty: this member founds a cluster of its own. It is
-	// read only while Dir is empty.
+	// to its PeerAdvertise, if several found a cluster together. Default: this
+	// member alone.
 	InitialCluster map[string]string
 	// Sealer encrypts every value. Its key file must lie outside Dir. Required.
 	Sealer *Sealer
@@ -33,9 +39,10 @@ type Options struct {
 	Logger *slog.Logger
 	// RequestTimeout is the deadline of every call that has no earlier one. Default 2 s.
 	RequestTimeout time.Duration
-	// TryTimeout bounds one try of a call while there is more than one member: a
-	// proposal that was lost with a leader is made again instead of being waited
-	// for. Default 200 ms. A single member has nobody to lose it to and waits.
+	// TryTimeout bounds one try of a call while others have a vote too: a proposal
+	// that was lost on its way to the leader is made again instead of being waited
+	// for. (When the leader changes, that is done at once.) Default 500 ms. A single
+	// voter has nobody to lose it to and waits.
 	TryTimeout time.Duration
 	// StartTimeout bounds opening the data directory. Default 30 s.
 	StartTimeout time.Duration
@@ -53,10 +60,11 @@ type Options struct {
 // once. The member's own certificate is used for dialling too.
 type PeerTLS struct {
 	CertFile, KeyFile, CAFile string
-	// AllowedNames are the common names that a peer's certificate may bear: every
-	// node has a certificate of the same CA, but only masters may speak to the
-	// store. Default: only this member's own ("node:" + Name).
-	AllowedNames []string
+	// PeerName is a DNS name that is in the certificates of masters and of nobody
+	// else: every node has a certificate of the same CA, but only masters may speak
+	// to the store. It is asked of whoever dials and of whoever is dialled; nobody
+	// resolves it, and the certificates need no addresses. Required with the files.
+	PeerName string
 }
 
 func (t PeerTLS) empty() bool { return t.CertFile == "" && t.KeyFile == "" && t.CAFile == "" }
@@ -68,7 +76,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.RequestTimeout, 2*time.Second)
-	def(&o.TryTimeout, 200*time.Millisecond)
+	def(&o.TryTimeout, 500*time.Millisecond)
 	def(&o.StartTimeout, 30*time.Second)
 	def(&o.StopTimeout, 10*time.Second)
 	def(&o.Heartbeat, 100*time.Millisecond)
@@ -77,9 +85,6 @@ func (o Options) withDefaults() Options {
 	}
 	if len(o.InitialCluster) == 0 {
 		o.InitialCluster = map[string]string{o.Name: o.PeerAdvertise}
-	}
-	if len(o.PeerTLS.AllowedNames) == 0 {
-		o.PeerTLS.AllowedNames = []string{"node:" + o.Name}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -138,6 +143,14 @@ func (o Options) validatePeers() error {
 			return fmt.Errorf("option InitialCluster %s=%q: %w", name, addr, err)
 		}
 	}
+	for _, addr := range o.Join {
+		if _, err := parseAddr(addr); err != nil {
+			return fmt.Errorf("option Join %q: %w", addr, err)
+		}
+	}
+	if len(o.Join) > 0 && len(o.InitialCluster) > 1 {
+		return fmt.Errorf("options Join and InitialCluster: a member cannot join one cluster and found another")
+	}
 	if o.InitialCluster[o.Name] != o.PeerAdvertise {
 		return fmt.Errorf("option InitialCluster: %s must be there with PeerAdvertise %s", o.Name, o.PeerAdvertise)
 	}
@@ -145,10 +158,23 @@ func (o Options) validatePeers() error {
 	switch {
 	case t.empty() && !listen.IP.IsLoopback():
 		return fmt.Errorf("option PeerTLS: required, because PeerListen %s is not a loopback address", o.PeerListen)
-	case !t.empty() && slices.Contains([]string{t.CertFile, t.KeyFile, t.CAFile}, ""):
-		return fmt.Errorf("option PeerTLS: CertFile, KeyFile and CAFile are required together")
+	case !t.empty() && slices.Contains([]string{t.CertFile, t.KeyFile, t.CAFile, t.PeerName}, ""):
+		return fmt.Errorf("option PeerTLS: CertFile, KeyFile, CAFile and PeerName are required together")
 	}
 	return nil
+}
+
+// peerURL is the form in which etcd keeps a member's address.
+func (o Options) peerURL(addr string) string {
+	u := o.toURL(addr)
+	return u.String()
+}
+
+func (o Options) toURL(addr string) url.URL {
+	if o.PeerTLS.empty() {
+		return url.URL{Scheme: "http", Host: addr}
+	}
+	return url.URL{Scheme: "https", Host: addr}
 }
 
 func parseAddr(addr string) (*net.TCPAddr, error) {

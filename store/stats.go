@@ -16,7 +16,8 @@ type Stats struct {
 	Serving   bool  // Ready and not stopped
 	Leader    bool  // this member leads; false if nobody does
 	HasLeader bool  // somebody leads
-	Members   int   // of the cluster, this one included
+	Members   int   // of the cluster, this one and learners included
+	Voters    int   // of these, those with a vote
 	DBBytes   int64 // size of the database file
 	DBInUse   int64 // bytes of it that hold something
 	Revision  int64 // grows by one with each write
@@ -76,11 +77,16 @@ func (m *Member) stats() Stats {
 	s := Stats{
 		Leader:    server.Leader() == server.MemberID(),
 		HasLeader: server.Leader() != 0,
-		Members:   len(server.Cluster().Members()),
 		DBBytes:   server.Backend().Size(),
 		DBInUse:   server.Backend().SizeInUse(),
 		Revision:  server.KV().Rev(),
 		Term:      server.Term(),
+	}
+	for _, p := range server.Cluster().Members() {
+		s.Members++
+		if !p.IsLearner {
+			s.Voters++
+		}
 	}
 	s.History = s.Revision - max(server.KV().FirstRev(), 0)
 	select {

@@ -12,6 +12,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,22 +43,33 @@ func newCA(t testing.TB) *testCA {
 
 func (ca *testCA) file(name string) string { return filepath.Join(ca.dir, name) }
 
-// issue writes name.crt and name.key, in place of older ones, and returns the serial number.
-func (ca *testCA) issue(t testing.TB, name string) int64 {
+// peerName is what only masters have in their certificates.
+const peerName = "master.piccolo.internal"
+
+// issue writes name.crt and name.key, in place of older ones, and returns the
+// serial number. The certificate bears these names and addresses beside its own.
+func (ca *testCA) issue(t testing.TB, name string, names ...string) int64 {
 	t.Helper()
 	ca.serial++
 	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{SerialNumber: big.NewInt(ca.serial), Subject: pkix.Name{CommonName: "node:" + name},
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotAfter: time.Now().Add(time.Hour), DNSNames: []string{name + ".piccolo.internal"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, n)
+		}
+	}
 	der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key))
 	writePEM(t, ca.file(name+".crt"), "CERTIFICATE", der)
 	writePEM(t, ca.file(name+".key"), "PRIVATE KEY", must[[]byte](t)(x509.MarshalPKCS8PrivateKey(key)))
 	return ca.serial
 }
 
-func (ca *testCA) tls(name string, allowed ...string) store.PeerTLS {
-	return store.PeerTLS{CertFile: ca.file(name + ".crt"), KeyFile: ca.file(name + ".key"), CAFile: ca.file("ca.crt"), AllowedNames: allowed}
+func (ca *testCA) tls(name string) store.PeerTLS {
+	return store.PeerTLS{CertFile: ca.file(name + ".crt"), KeyFile: ca.file(name + ".key"), CAFile: ca.file("ca.crt"), PeerName: peerName}
 }
 
 func writePEM(t testing.TB, path, kind string, der []byte) {
@@ -70,7 +83,7 @@ func writePEM(t testing.TB, path, kind string, der []byte) {
 // returns the server's serial number. A refusal shows at the first read.
 func (ca *testCA) dial(t testing.TB, addr, name string) (serial int64, err error) {
 	t.Helper()
-	conf := &tls.Config{RootCAs: x509.NewCertPool()}
+	conf := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: peerName}
 	conf.RootCAs.AddCert(ca.cert)
 	if name != "" {
 		conf.Certificates = []tls.Certificate{must[tls.Certificate](t)(tls.LoadX509KeyPair(ca.file(name+".crt"), ca.file(name+".key")))}
@@ -93,14 +106,15 @@ func (ca *testCA) dial(t testing.TB, addr, name string) (serial int64, err error
 func TestPeerTLS(t *testing.T) {
 	ca, foreign := newCA(t), newCA(t)
 	opts := storetest.Options(t)
-	first := ca.issue(t, opts.Name)
+	first := ca.issue(t, opts.Name, peerName)
+	ca.issue(t, "n-other", peerName)
 	ca.issue(t, "n-sub")
-	foreign.issue(t, opts.Name)
+	foreign.issue(t, opts.Name, peerName)
 	opts.PeerTLS = ca.tls(opts.Name)
 	_, _ = storetest.Start(t, opts)
 
-	if serial, err := ca.dial(t, opts.PeerListen, opts.Name); err != nil || serial != first {
-		t.Errorf("own certificate: serial %d, %v", serial, err)
+	if serial, err := ca.dial(t, opts.PeerListen, "n-other"); err != nil || serial != first {
+		t.Errorf("another master's certificate: serial %d, %v", serial, err)
 	}
 	if _, err := ca.dial(t, opts.PeerListen, "n-sub"); err == nil {
 		t.Error("a sub's certificate is accepted")
@@ -112,9 +126,83 @@ func TestPeerTLS(t *testing.T) {
 	if _, err := foreign.dial(t, opts.PeerListen, opts.Name); err == nil {
 		t.Error("a foreign certificate is accepted")
 	}
-	second := ca.issue(t, opts.Name)
-	if serial, err := ca.dial(t, opts.PeerListen, opts.Name); err != nil || serial != second {
+	second := ca.issue(t, opts.Name, peerName)
+	if serial, err := ca.dial(t, opts.PeerListen, "n-other"); err != nil || serial != second {
 		t.Errorf("after the renewal: serial %d, want %d, %v", serial, second, err)
+	}
+}
+
+// impostor listens where a member expects a peer, with name's certificate. It
+// tells of each handshake: the serial number of the certificate that the member
+// has shown, or why it has gone away.
+func (ca *testCA) impostor(t *testing.T, name string) (addr string, seen <-chan handshake) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	l := must[net.Listener](t)(tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{must[tls.Certificate](t)(tls.LoadX509KeyPair(ca.file(name+".crt"), ca.file(name+".key")))},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: pool,
+	}))
+	out := make(chan handshake, 100)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			var h handshake
+			if _, h.err = conn.Read(make([]byte, 1)); h.err == nil { // the member sends only to whom it trusts
+				h.serial = conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+			}
+			conn.Close()
+			select {
+			case out <- h:
+			default:
+			}
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l.Addr().String(), out
+}
+
+type handshake struct {
+	serial int64
+	err    error
+}
+
+func (ca *testCA) runBeside(t *testing.T, name, peer string) {
+	t.Helper()
+	opts := storetest.Options(t)
+	opts.PeerTLS = ca.tls(opts.Name)
+	opts.InitialCluster = map[string]string{opts.Name: opts.PeerListen, name: peer}
+	_, _ = storetest.Launch(t, opts)
+}
+
+// TestPeerTLSDialling: a member tells nothing to a sub that listens in the place
+// of a master, and shows its renewed certificate at the next connection.
+func TestPeerTLSDialling(t *testing.T) {
+	ca := newCA(t)
+	first := ca.issue(t, "n-test", peerName)
+	ca.issue(t, "n-other", peerName)
+	ca.issue(t, "n-sub")
+	ca.issue(t, "n-sub-here", "127.0.0.1") // etcd would check the address, by default
+
+	master, seen := ca.impostor(t, "n-other")
+	ca.runBeside(t, "n-other", master)
+	if h := <-seen; h.err != nil || h.serial != first {
+		t.Fatalf("a master at its place: %+v", h)
+	}
+	second := ca.issue(t, "n-test", peerName)
+	eventually(t, "the renewed certificate is shown", func() bool { h := <-seen; return h.err == nil && h.serial == second })
+
+	for _, name := range []string{"n-sub", "n-sub-here"} {
+		sub, seen := ca.impostor(t, name)
+		ca.runBeside(t, name, sub)
+		if h := <-seen; h.err == nil || !strings.Contains(h.err.Error(), "bad certificate") {
+			t.Errorf("%s at a master's place: %+v, want it refused for its certificate", name, h)
+		}
 	}
 }
 
@@ -126,11 +214,10 @@ func TestTwoMembersOverTLS(t *testing.T) {
 	a.InitialCluster = map[string]string{a.Name: a.PeerListen, b.Name: b.PeerListen}
 	b.InitialCluster = a.InitialCluster
 	a.Heartbeat, b.Heartbeat = 50*time.Millisecond, 50*time.Millisecond
-	for _, name := range []string{a.Name, b.Name} {
-		ca.issue(t, name)
+	for _, o := range []*store.Options{&a, &b} {
+		ca.issue(t, o.Name, peerName)
+		o.PeerTLS = ca.tls(o.Name)
 	}
-	a.PeerTLS = ca.tls(a.Name, "node:n-a", "node:n-b")
-	b.PeerTLS = ca.tls(b.Name, "node:n-a", "node:n-b")
 	ma, _ := storetest.Launch(t, a)
 	mb, _ := storetest.Start(t, b)
 	<-ma.Ready()

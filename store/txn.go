@@ -1,14 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync/atomic"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -25,7 +22,8 @@ type Op struct {
 	sealed []byte // what is put
 	size   int    // of the JSON
 	act    clientv3.Op
-	acts   bool // false: a mere check
+	acts   bool  // false: a mere check
+	fence  int64 // mod revision of the leader's record; 0: anybody may do it
 	err    error
 }
 
@@ -35,6 +33,7 @@ type WriteOption func(*writeOptions)
 type writeOptions struct {
 	lease    LeaseID
 	setLease bool
+	term     *Term
 }
 
 // WithLease attaches the record to a lease: it disappears with it. NoLease
@@ -52,34 +51,28 @@ func collectOptions(opts []WriteOption) (o writeOptions) {
 
 // Commit does all operations at once, or none of them. It returns the revision
 // of the write. A condition that does not hold is ErrExists, ErrNotFound or
-// ErrConflict, and the error names the record. At most MaxTxnOps operations, of
+// ErrConflict, and the error names the record. ErrDeposed: an operation carries a
+// term (WithTerm, Term.Fence) that is over. At most MaxTxnOps operations, of
 // MaxTxnBytes together, and only one for each record.
 //
 // Commit is safe to be tried again inside: a try whose answer was lost is
-// recognised by the seal of its values, which is never the same twice.
+// recognised by the seal of its values, which is never the same twice. And a try
+// that was held up on its way while the leader changed does nothing when it
+// arrives at last, be it hours later.
 func (m *Member) Commit(ctx context.Context, ops ...Op) (int64, error) {
-	if err := checkOps(ops); err != nil {
+	ops, fence, err := splitFence(ops)
+	if err == nil {
+		err = checkOps(ops, fence)
+	}
+	if err != nil {
 		return 0, err
 	}
-	puts := slices.ContainsFunc(ops, func(op Op) bool { return op.sealed != nil })
-	var guards []clientv3.Cmp
-	var acts, looks []clientv3.Op
-	for _, op := range ops {
-		guards = append(guards, op.guard())
-		looks = append(looks, clientv3.OpGet(op.key))
-		if op.acts {
-			acts = append(acts, op.act)
-		}
-	}
-	var tries atomic.Int32
-	resp, err := call(ctx, m, func(ctx context.Context, c *clientv3.Client) (*clientv3.TxnResponse, error) {
-		if used := m.etcd.Server.Backend().SizeInUse(); puts && used > m.opts.MaxBytes {
-			return nil, fmt.Errorf("%d bytes are used of %d; delete something: %w", used, m.opts.MaxBytes, ErrFull)
-		}
-		tries.Add(1)
-		return c.Txn(ctx).If(guards...).Then(acts...).Else(looks...).Commit()
-	})
-	switch {
+	t := newTxn(m, ops, fence)
+	resp, err := call(ctx, m, t.try)
+	switch rev := t.done.Load(); {
+	case rev > 0:
+		m.noteHistory(rev)
+		return rev, nil
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return 0, fmt.Errorf("%s: its lease: %w", describe(ops), ErrNotFound)
 	case errors.Is(err, rpctypes.ErrNoSpace):
@@ -87,29 +80,35 @@ func (m *Member) Commit(ctx context.Context, ops ...Op) (int64, error) {
 	case err != nil:
 		return 0, fmt.Errorf("%s: %w", describe(ops), err)
 	}
-	if resp.Succeeded {
-		m.noteHistory(resp.Header.Revision)
-		return resp.Header.Revision, nil
-	}
-	if tries.Load() > 1 {
-		if rev, ok := doneBefore(ops, resp); ok {
-			return rev, nil
+	return 0, t.refusal(resp)
+}
+
+// splitFence takes the terms out of the operations.
+func splitFence(all []Op) (ops []Op, fence int64, err error) {
+	for _, op := range all {
+		switch {
+		case op.err != nil:
+			return nil, 0, fmt.Errorf("%s %s: %w", op.verb, op.key, op.err)
+		case op.fence != 0 && fence != 0 && op.fence != fence:
+			return nil, 0, fmt.Errorf("%s %s: of another term than the rest: %w", op.verb, op.key, ErrInvalid)
+		case op.fence != 0:
+			fence = op.fence
+		}
+		if op.key != leaderKey {
+			ops = append(ops, op)
 		}
 	}
-	return 0, refusal(ops, resp)
+	return ops, fence, nil
 }
 
 // checkOps refuses what need not be sent.
-func checkOps(ops []Op) error {
-	if len(ops) == 0 || len(ops) > MaxTxnOps {
+func checkOps(ops []Op, fence int64) error {
+	if len(ops) == 0 && fence == 0 || len(ops) > MaxTxnOps {
 		return fmt.Errorf("commit: %d operations, want 1 to %d: %w", len(ops), MaxTxnOps, ErrInvalid)
 	}
 	size := 0
 	seen := make(map[string]bool, len(ops))
 	for _, op := range ops {
-		if op.err != nil {
-			return fmt.Errorf("%s %s: %w", op.verb, op.key, op.err)
-		}
 		if seen[op.key] {
 			return fmt.Errorf("%s %s: a second operation on the same record: %w", op.verb, op.key, ErrInvalid)
 		}
@@ -129,56 +128,39 @@ func (op Op) guard() clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(op.key), "=", op.rev)
 }
 
-// doneBefore reports whether an earlier try has done all of it already.
-func doneBefore(ops []Op, resp *clientv3.TxnResponse) (rev int64, done bool) {
-	rev = resp.Header.Revision
-	for i, op := range ops {
-		kvs := resp.Responses[i].GetResponseRange().GetKvs()
-		switch {
-		case op.sealed != nil:
-			if len(kvs) == 0 || !bytes.Equal(kvs[0].Value, op.sealed) {
-				return 0, false
-			}
-			rev = kvs[0].ModRevision
-		case op.acts: // a delete
-			if len(kvs) != 0 {
-				return 0, false
-			}
-		default:
-			continue
-		}
-		done = true
-	}
-	return rev, done
-}
-
-// refusal names the first operation whose condition did not hold.
-func refusal(ops []Op, resp *clientv3.TxnResponse) error {
-	for i, op := range ops {
-		if err := op.holds(resp.Responses[i].GetResponseRange()); err != nil {
-			return fmt.Errorf("%s %s: %w", op.verb, op.key, err)
-		}
-	}
-	return fmt.Errorf("%s: %w", describe(ops), ErrConflict)
-}
-
-func (op Op) holds(r *pb.RangeResponse) error {
-	kvs := r.GetKvs()
+// holds tells why the operation's condition does not hold for what is there.
+func (op Op) holds(kv *mvccpb.KeyValue) error {
 	switch {
-	case op.rev == 0 && len(kvs) > 0:
+	case op.rev == 0 && kv != nil:
 		return ErrExists
 	case op.rev == 0:
 		return nil
-	case len(kvs) == 0:
+	case kv == nil:
 		return ErrNotFound
-	case op.rev != AnyRevision && kvs[0].ModRevision != op.rev:
-		return fmt.Errorf("it is at revision %d, not %d: %w", kvs[0].ModRevision, op.rev, ErrConflict)
+	case op.rev != AnyRevision && kv.ModRevision != op.rev:
+		return fmt.Errorf("it is at revision %d, not %d: %w", kv.ModRevision, op.rev, ErrConflict)
 	}
 	return nil
 }
 
+// with adds what the options say of the term.
+func (op Op) with(o writeOptions) Op {
+	if o.term == nil {
+		return op
+	}
+	fence := o.term.Fence()
+	op.fence = fence.fence
+	if op.err == nil {
+		op.err = fence.err
+	}
+	return op
+}
+
 func describe(ops []Op) string {
-	if len(ops) == 1 {
+	switch len(ops) {
+	case 0:
+		return "check the term"
+	case 1:
 		return ops[0].verb + " " + ops[0].key
 	}
 	return fmt.Sprintf("%s %s and %d more", ops[0].verb, ops[0].key, len(ops)-1)

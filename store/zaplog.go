@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -98,8 +99,16 @@ type etcdDeath struct {
 func (e etcdDeath) Error() string { return e.message + ": " + e.cause.Error() }
 func (e etcdDeath) Unwrap() error { return e.cause }
 
+// While a peer is away etcd says so every few seconds, for as long as it takes:
+// of the same warning only so many are kept in each span.
+const (
+	sameWarnings     = 10
+	sameWarningsSpan = 10 * time.Minute
+)
+
 // newZap is etcd's logger: warnings to log until quiet, deaths to report.
 func newZap(log *slog.Logger, quiet func() bool, report func(error)) *zap.Logger {
 	hook := deathHook{report}
-	return zap.New(slogCore{log: log, quiet: quiet}, zap.WithFatalHook(hook), zap.WithPanicHook(hook))
+	core := zapcore.NewSamplerWithOptions(slogCore{log: log, quiet: quiet}, sameWarningsSpan, sameWarnings, 0)
+	return zap.New(core, zap.WithFatalHook(hook), zap.WithPanicHook(hook))
 }

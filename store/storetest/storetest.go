@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"testing"
@@ -88,10 +89,12 @@ func Launch(t testing.TB, opts store.Options) (m *store.Member, stop func()) {
 	return m, stop
 }
 
-// FreeAddr is a loopback "IP:port" that was free a moment ago.
+// FreeAddr is a loopback "IP:port" where nobody listens. The address is not the
+// usual one: there, any connection that is made meanwhile may take the port.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ip := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
+	l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
