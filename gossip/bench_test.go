@@ -2,95 +2,67 @@ package gossip_test
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
-	"syscall"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"piccolo.io/piccolo/gossip"
 )
 
-// BenchmarkLoss measures from the fault until the last of nine survivors is told of it:
-//
-//	go test -run - -bench Loss -benchtime 30x ./gossip/
-func BenchmarkLoss(b *testing.B) {
-	for _, fault := range []string{"kill", "freeze", "cut"} {
-		b.Run(fault, func(b *testing.B) {
-			c := newCluster(b, 10)
-			var took []time.Duration
-			for b.Loop() {
-				victim := c.nodes[len(c.nodes)-1]
-				began := time.Now()
-				switch fault {
-				case "kill":
-					c.net.Kill(victim.host)
-				case "freeze":
-					c.net.Freeze(victim.host)
-				case "cut":
-					c.net.Unplug(victim.host)
-				}
-				for _, n := range c.nodes[:9] {
-					eventually(b, n.id+" lost the victim", func() bool { return n.state(victim.id) == gossip.Lost })
-				}
-				took = append(took, time.Since(began))
-				c.net.Heal()
-				c.net.Thaw(victim.host)
-				if fault == "kill" {
-					victim.stop()
-					c.net.Revive(victim.host)
-					c.nodes = c.nodes[:9]
-					c.start(victim.id, victim.addr.Addr().String(), nil)
-				}
-				c.settled(c.nodes...)
-			}
-			slices.Sort(took)
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(took[len(took)/2].Seconds(), "p50-s")
-			b.ReportMetric(took[len(took)*99/100].Seconds(), "p99-s")
-		})
-	}
-}
-
-// BenchmarkIdle measures what one node of ten costs on real sockets when nothing happens:
+// BenchmarkIdle measures what a node costs when nothing happens, each in a process of its own on real sockets, by the
+// scheduler's account. The first node is the observer.
 //
 //	go test -run - -bench Idle -benchtime 1x ./gossip/
 func BenchmarkIdle(b *testing.B) {
-	const nodes, span = 10, 20 * time.Second
-	keys := gossip.Keyring{Primary: gossip.NewKey()}
-	var all []*node
-	for i := range nodes {
-		o := gossip.Options{ID: fmt.Sprintf("n-%d", i), Keyring: keys,
-			Bind: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0)}
-		if i > 0 {
-			o.Peers = []netip.AddrPort{all[0].Addr()}
+	const span = 40 * time.Second
+	for i, p := range []gossip.Profile{gossip.ProfileLAN, gossip.ProfileWiFi, gossip.ProfileWAN} {
+		for _, n := range []int{2, 3, 10} {
+			b.Run(fmt.Sprintf("%s/%d", p, n), func(b *testing.B) {
+				all := processes(b, 10+i, n, p)
+				<-time.After(5 * time.Second) // what follows a start
+				for b.Loop() {
+					before, began := make([]time.Duration, n), time.Now()
+					for i, c := range all {
+						before[i] = cpuTime(b, c.cmd.Process.Pid)
+					}
+					<-time.After(span)
+					took := time.Since(began).Seconds()
+					var others float64
+					for i, c := range all {
+						percent := 100 * (cpuTime(b, c.cmd.Process.Pid) - before[i]).Seconds() / took
+						if i == 0 {
+							b.ReportMetric(percent, "%cpu-observer")
+						} else {
+							others += percent
+						}
+					}
+					b.ReportMetric(others/float64(n-1), "%cpu-other")
+				}
+				b.ReportMetric(0, "ns/op")
+			})
 		}
-		all = append(all, launch(b, o))
 	}
-	for _, n := range all {
-		eventually(b, n.id+" sees all", func() bool { return n.Stats().Alive == nodes-1 })
-	}
-	for b.Loop() {
-		sent, cpu, began := bytesOut(all), cpuTime(b), time.Now()
-		<-time.After(span)
-		took := time.Since(began).Seconds()
-		b.ReportMetric(100*(cpuTime(b)-cpu).Seconds()/took/nodes, "%cpu/node")
-		b.ReportMetric(float64(bytesOut(all)-sent)/took/nodes, "B-sent/s/node")
-	}
-	b.ReportMetric(0, "ns/op")
 }
 
-func bytesOut(all []*node) (sum uint64) {
-	for _, n := range all {
-		sum += n.Stats().BytesOut
+// cpuTime is what all threads of a process have had of the processors; /proc/PID/stat counts in ticks, and is up to a
+// half off.
+func cpuTime(b *testing.B, pid int) (sum time.Duration) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		b.Fatalf("no threads of %d: %v", pid, err)
+	}
+	for _, name := range threads {
+		text, err := os.ReadFile(name)
+		var ran int64
+		if err == nil {
+			_, err = fmt.Sscan(strings.Fields(string(text))[0], &ran)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += time.Duration(ran)
 	}
 	return sum
-}
-
-func cpuTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,13 @@ import (
 // The doc comment of Run says why a probe may be left; tests in virtual time wait for it, those on loopback would
 // wait for seconds.
 func TestMain(m *testing.M) {
+	if config := os.Getenv(childEnv); config != "" {
+		if err := beChild(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }
 

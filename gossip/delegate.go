@@ -51,10 +51,6 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, _ [
 }
 
 func (d *delegate) NotifyMsg(b []byte) {
-	if len(b) > 1 && b[0] == beatMark {
-		d.m.beats.take(string(b[1:]))
-		return
-	}
 	for _, f := range decodeNote(b) {
 		if d.m.view.goodbye(f.ID, f.Instance) {
 			d.notes.QueueBroadcast(broadcast{f.ID, encodeNote([]farewell{f})})

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// follower is one reader's queue. Its bound is one presence event, one conflict and one silence per known node: a newer event
-// takes the place of an older one of the same node that hasn't been read.
+// follower is one reader's queue. Its bound is one presence event, one conflict and one silence per known node, and one
+// change of links: a newer event takes the place of an older one of the same node that hasn't been read.
 type follower struct {
 	ready chan struct{} // capacity 1
 
@@ -17,7 +17,7 @@ type follower struct {
 	held  map[slot]Event
 }
 
-// slot is a place in the queue: one for presence (kind 0), one each for a conflict and a silence.
+// slot is a place in the queue: one for presence (kind 0), one each for a conflict, a silence and the links.
 type slot struct {
 	id   string
 	kind Kind
@@ -27,7 +27,8 @@ func (f *follower) put(e Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := slot{id: e.Member.ID}
-	if e.Kind == Conflict || e.Kind == Silent {
+	switch e.Kind {
+	case Conflict, Silent, Rewired:
 		s.kind = e.Kind
 	}
 	old, waiting := f.held[s]

@@ -57,9 +57,12 @@ const (
 	// Conflict: two machines answer to one id, each was asked and each answered. Member is the one that the mesh
 	// holds, Other the address of the second.
 	Conflict
-	// Silent: the member's beats have stopped coming, which memberlist will take seconds to notice. Its state is still
-	// Alive. Only told to the nodes that it beats for ([Mesh.SetWatchers]). Confirm with [Mesh.Reach] before acting.
+	// Silent: the member has stopped beating and has not answered the node that watches it, which memberlist will take
+	// seconds to notice. Its state is still Alive. Only told to observers ([Mesh.SetObservers]), and again while it
+	// lasts. Confirm with [Mesh.Reach] before acting.
 	Silent
+	// Rewired: other links are broken than before ([Mesh.Links]). Member is empty.
+	Rewired
 )
 
 func (k Kind) String() string {
@@ -76,6 +79,8 @@ func (k Kind) String() string {
 		return "conflict"
 	case Silent:
 		return "silent"
+	case Rewired:
+		return "rewired"
 	}
 	return "unknown"
 }
@@ -86,6 +91,8 @@ type Event struct {
 	Member Member
 	// Other is the second address of a Conflict.
 	Other netip.AddrPort
+	// By is the node that found the member Silent, or [Unwatched].
+	By string
 	// Snapshot marks what was so already when Follow began.
 	Snapshot bool
 }

@@ -32,13 +32,17 @@ const (
 // Mesh is this node's membership in the gossip mesh. All methods may be called from any goroutine, before, during
 // and after Run.
 type Mesh struct {
-	opts  Options
-	tune  tuning
-	view  *view
-	beats *beats
-	ready chan struct{}
-	began atomic.Bool
-	run   atomic.Pointer[running]
+	opts      Options
+	tune      tuning
+	box       box
+	view      *view
+	witness   *witness
+	observer  *observer
+	questions *questions
+	links     links
+	ready     chan struct{}
+	began     atomic.Bool
+	run       atomic.Pointer[running]
 
 	metaChanged chan struct{}       // capacity 1
 	redialNow   chan struct{}       // capacity 1
@@ -57,10 +61,11 @@ type Mesh struct {
 
 // running is what exists only during Run.
 type running struct {
-	list  *memberlist.Memberlist
-	log   *log.Logger // memberlist's
-	wire  *transport
-	notes *memberlist.TransmitLimitedQueue
+	list   *memberlist.Memberlist
+	log    *log.Logger // memberlist's
+	wire   *transport
+	notes  *memberlist.TransmitLimitedQueue
+	relays relays
 
 	mu    sync.Mutex
 	ended bool
@@ -92,7 +97,8 @@ func New(o Options) (*Mesh, error) {
 		return nil, err
 	}
 	m := &Mesh{
-		opts: o, tune: o.Profile.tuning(), view: newView(o.ID), beats: newBeats(o.Profile.tuning()),
+		opts: o, tune: o.Profile.tuning(), view: newView(o.ID), questions: newQuestions(),
+		links:       links{wake: make(chan struct{}, 1)},
 		ready:       make(chan struct{}),
 		metaChanged: make(chan struct{}, 1),
 		redialNow:   make(chan struct{}, 1),
@@ -100,6 +106,8 @@ func New(o Options) (*Mesh, error) {
 		keyring:     o.Keyring, meta: o.Meta, rawMeta: raw,
 		claims: map[netip.AddrPort]time.Time{},
 	}
+	m.witness, m.observer = newWitness(m), newObserver(m)
+	m.view.doubts = m.witness.doubts
 	return m, m.SetPeers(o.Peers)
 }
 
@@ -117,6 +125,21 @@ func (m *Mesh) Addr() netip.AddrPort {
 // Members gives the other nodes, sorted by id: those alive, and up to 128 that were lost or have left.
 func (m *Mesh) Members() []Member { return m.view.list() }
 
+// self is this node as the others see it.
+func (m *Mesh) self() Member {
+	return Member{ID: m.opts.ID, Addr: m.Addr(), Meta: m.Meta(), State: Alive}
+}
+
+// raw is what a node says of itself, encoded.
+func (m *Mesh) raw(id string) []byte {
+	if id != m.opts.ID {
+		return m.view.raw(id)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rawMeta
+}
+
 // Meta is what this node says of itself.
 func (m *Mesh) Meta() Meta {
 	m.mu.Lock()
@@ -124,25 +147,25 @@ func (m *Mesh) Meta() Meta {
 	return m.meta
 }
 
-// SetMeta changes what this node says of itself and tells the others. Instance stays as it was.
+// SetMeta changes what this node says of itself and tells the others. Instance and Profile stay as they were.
 func (m *Mesh) SetMeta(meta Meta) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	meta.Instance = m.meta.Instance
-	raw, err := meta.Encode()
+	meta.Instance, meta.Profile = m.meta.Instance, m.meta.Profile
+	raw, err := meta.encode(m.links.all())
 	if err != nil {
 		return fmt.Errorf("set gossip meta: %w", err)
 	}
 	if meta != m.meta {
 		m.meta, m.rawMeta = meta, raw
 		kick(m.metaChanged)
+		kick(m.view.turned)
 	}
 	return nil
 }
 
 // SetPeers replaces the addresses where members are known to be. The mesh dials those at which it sees nobody
-// alive: at once, then about every second, more rarely after a while (5 s in the lan profile). When everybody is
-// seen, nothing is sent.
+// alive: at once, then every second. When everybody is seen, nothing is sent.
 func (m *Mesh) SetPeers(peers []netip.AddrPort) error {
 	if err := checkPeers(peers); err != nil {
 		return fmt.Errorf("set gossip peers: %w", err)
@@ -173,7 +196,7 @@ func (m *Mesh) SetKeys(r Keyring) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ring != nil {
-		if err := r.install(m.ring); err != nil {
+		if err := errors.Join(r.install(m.ring), m.box.set(r)); err != nil {
 			return fmt.Errorf("set gossip keys: %w", err)
 		}
 	}
@@ -186,8 +209,8 @@ func (m *Mesh) SetKeys(r Keyring) error {
 // returns nil. It returns an error only if it could not listen. A mesh runs once.
 //
 // What Run started has ended when it returns, but for what memberlist gives no way to wait for. Its readers end at
-// once; a probe that was under way sleeps on until its time is over, up to 3 probe intervals (lan 3 s, wifi 1.2 s, wan
-// 4.5 s). It sends, logs and tells nothing any more. A test that looks for leaked goroutines waits that long.
+// once; a probe that was under way sleeps on until its time is over, up to 3 probe intervals (lan 3 s, wifi 4.5 s,
+// wan 6 s). It sends, logs and tells nothing any more. A test that looks for leaked goroutines waits that long.
 func (m *Mesh) Run(ctx context.Context) error {
 	if !m.began.CompareAndSwap(false, true) {
 		return fmt.Errorf("run gossip mesh again: %w: make a new one", ErrNotRunning)
@@ -203,8 +226,9 @@ func (m *Mesh) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.announce(ctx, r) })
 	wg.Go(func() { m.judgeTwins(ctx) })
-	wg.Go(func() { m.beats.send(ctx, m.opts.ID, r) })
-	wg.Go(func() { m.beats.listen(ctx, m.view.silent) })
+	wg.Go(func() { m.witness.run(ctx, r) })
+	wg.Go(func() { m.observer.run(ctx) })
+	wg.Go(func() { m.watchLinks(ctx, r) })
 	m.redial(ctx, r)
 	wg.Wait()
 	m.stop(r)
@@ -212,15 +236,15 @@ func (m *Mesh) Run(ctx context.Context) error {
 }
 
 func (m *Mesh) start() (*running, error) {
-	wire, err := listen(m.opts)
+	ring, err := m.openRing()
 	if err != nil {
 		return nil, err
 	}
-	ring, err := m.openRing()
+	wire, err := listen(m.opts, &m.box, m.take)
 	if err != nil {
-		return nil, errors.Join(err, wire.Shutdown())
+		return nil, err
 	}
-	r := &running{wire: wire, notes: &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: m.view.population}}
+	r := &running{wire: wire, relays: relays{now: map[uint64]struct{}{}}, notes: &memberlist.TransmitLimitedQueue{RetransmitMult: retransmit, NumNodes: m.view.population}}
 	d := &delegate{m, r.notes}
 	c := m.tune.config()
 	c.Name, c.Transport, c.Keyring = m.opts.ID, wire, ring
@@ -243,7 +267,7 @@ func (m *Mesh) openRing() (*memberlist.Keyring, error) {
 		return nil, err
 	}
 	m.ring = ring
-	return ring, m.keyring.install(ring)
+	return ring, errors.Join(m.keyring.install(ring), m.box.set(m.keyring))
 }
 
 // announce sends the new meta whenever it changes.

@@ -140,7 +140,7 @@ func TestMetaReachesEverybody(t *testing.T) {
 		if err := c.nodes[0].SetMeta(next); err != nil {
 			t.Fatal(err)
 		}
-		next.Instance = was.Instance
+		next.Instance, next.Profile = was.Instance, was.Profile
 		for _, n := range c.nodes[1:] {
 			eventually(t, n.id+" has the new meta", func() bool { return n.Members()[0].Meta == next })
 			if !n.log.has(gossip.Updated, "n-01") {
@@ -181,26 +181,32 @@ func TestRestartTellsOfTheNewProcess(t *testing.T) {
 }
 
 func TestMovedNodeIsTheSameNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 4)
-		old := c.nodes[3]
-		c.net.Kill(old.host)
-		old.stop()
-		c.nodes = c.nodes[:3]
-		moved := c.start(old.id, "10.0.9.9", nil) // at once: the others still hold the old address for alive
-		for _, n := range c.nodes[:3] {
-			eventually(t, n.id+" has the new address", func() bool {
-				m := n.Members()[2]
-				if n.id == "n-04" {
-					return true
-				}
-				return m.ID == old.id && m.State == gossip.Alive && m.Addr == moved.addr
-			})
-			if n.log.has(gossip.Conflict, old.id) {
-				t.Errorf("%s took a move for a second machine", n.id)
+	for _, p := range []gossip.Profile{gossip.ProfileLAN, gossip.ProfileWiFi, gossip.ProfileWAN} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, 0)
+			profile := func(o *gossip.Options) { o.Profile = p }
+			for i := 1; i <= 4; i++ {
+				c.start(fmt.Sprintf("n-%02d", i), fmt.Sprintf("10.0.0.%d", i), profile)
 			}
-		}
-	})
+			c.settled(c.nodes...)
+			old := c.nodes[3]
+			c.net.Kill(old.host)
+			old.stop()
+			c.nodes = c.nodes[:3]
+			moved := c.start(old.id, "10.0.9.9", profile) // at once: the others still hold the old address for alive
+			for _, n := range c.nodes[:3] {
+				if !within(time.Minute, func() bool {
+					m := n.Members()[2]
+					return m.ID == old.id && m.State == gossip.Alive && m.Addr == moved.addr
+				}) {
+					t.Errorf("%s: %s has not got the new address: %+v", p, n.id, n.Members()[2])
+				}
+				if n.log.has(gossip.Conflict, old.id) {
+					t.Errorf("%s: %s took a move for a second machine", p, n.id)
+				}
+			}
+		})
+	}
 }
 
 func TestSecondMachineWithTheSameIDIsAConflict(t *testing.T) {

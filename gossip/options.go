@@ -27,9 +27,10 @@ type Options struct {
 	Advertise netip.AddrPort
 	// Keyring encrypts everything (AES-256-GCM). Its primary key is required: there is no plain-text mesh.
 	Keyring Keyring
-	// Profile names the tuning; the default is [ProfileLAN].
+	// Profile names the node's link. The default is [ProfileWiFi] where the interface that carries Advertise is
+	// wireless, otherwise [ProfileLAN].
 	Profile Profile
-	// Meta is what the node says of itself. A zero Instance is replaced by a random one.
+	// Meta is what the node says of itself. A zero Instance is replaced by a random one; Profile by the one above.
 	Meta Meta
 	// Peers are the first known addresses, as in [Mesh.SetPeers].
 	Peers []netip.AddrPort
@@ -59,12 +60,19 @@ func (o *Options) validate() error {
 	if err := o.Keyring.Validate(); err != nil {
 		return fmt.Errorf("gossip options: Keyring: %w", err)
 	}
+	if o.Network == nil {
+		o.Network = systemNetwork{}
+	}
 	if o.Profile == "" {
 		o.Profile = ProfileLAN
+		if o.Network.Interface(plain(o.Advertise).Addr()).Wireless {
+			o.Profile = ProfileWiFi
+		}
 	}
 	if _, err := ParseProfile(string(o.Profile)); err != nil {
 		return fmt.Errorf("gossip options: Profile: %w", err)
 	}
+	o.Meta.Profile = o.Profile
 	if o.Meta.Instance == "" {
 		o.Meta.Instance = NewInstance()
 	}
@@ -76,9 +84,6 @@ func (o *Options) validate() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Network == nil {
-		o.Network = systemNetwork{}
 	}
 	return nil
 }

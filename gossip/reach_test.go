@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"piccolo.io/piccolo/gossip"
+	"piccolo.io/piccolo/gossip/gossiptest"
 )
 
 func TestReach(t *testing.T) {
@@ -123,6 +126,57 @@ func TestReachKnocksOnlyAFewTimes(t *testing.T) {
 			t.Errorf("%d connections, want 4", n)
 		}
 	})
+}
+
+// slowHost is a host on which sending takes long a few times: its process was stalled.
+type slowHost struct {
+	*gossiptest.Host
+	to    netip.AddrPort
+	slow  int // times
+	mu    sync.Mutex
+	asked int
+}
+
+func (h *slowHost) ListenPacket(at netip.AddrPort) (net.PacketConn, error) {
+	c, err := h.Host.ListenPacket(at)
+	return slowConn{c, h}, err
+}
+
+type slowConn struct {
+	net.PacketConn
+	h *slowHost
+}
+
+func (c slowConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	if to.String() != c.h.to.String() {
+		return c.PacketConn.WriteTo(b, to)
+	}
+	c.h.mu.Lock()
+	c.h.asked++
+	stalled := c.h.asked <= c.h.slow
+	c.h.mu.Unlock()
+	if stalled {
+		time.Sleep(time.Second)
+	}
+	return c.PacketConn.WriteTo(b, to)
+}
+
+// Time in which this machine was stalled gives the other none to answer.
+func TestReachDoesNotCountItsOwnStalls(t *testing.T) {
+	for slow, want := range map[int]error{5: gossip.ErrUnreachable, 1000: gossip.ErrNoPath} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, 0)
+			host := &slowHost{Host: c.net.Host("10.0.0.1"), to: netip.MustParseAddrPort("10.0.0.9:7946"), slow: slow}
+			me := c.start("n-01", "10.0.0.1", func(o *gossip.Options) { o.Network = host })
+			err := me.Reach(t.Context(), "n-09", host.to)
+			if !errors.Is(err, want) {
+				t.Errorf("%d slow tries: %v, want %v", slow, err, want)
+			}
+			if asked := host.asked - slow; slow == 5 && asked != 10 {
+				t.Errorf("%d tries counted, want 10", asked)
+			}
+		})
+	}
 }
 
 func TestProbe(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	portTries = 10
 	// maxPause bounds the pause after an error of a socket.
 	maxPause = time.Second
+	// dialLimit bounds one dial. The kernel repeats its first packet after a second, then two, then four: a new dial
+	// finds a mended link sooner.
+	dialLimit = time.Second
 )
 
 // transport carries memberlist's packets and streams over a Network. memberlist has its own, which allocates 64 KiB
@@ -33,6 +36,10 @@ type transport struct {
 	listener  net.Listener
 	advertise netip.AddrPort
 	log       *slog.Logger
+	box       *box
+	own       func(content []byte, from netip.AddrPort) // takes this room's own datagrams
+	born      time.Time
+	lastIn    atomic.Int64 // when a packet last came in, in nanoseconds since born
 
 	packets chan *memberlist.Packet
 	streams chan net.Conn
@@ -54,13 +61,13 @@ type traffic struct {
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
 // listen opens both sockets and starts reading them; Shutdown ends it.
-func listen(o Options) (*transport, error) {
+func listen(o Options, b *box, own func([]byte, netip.AddrPort)) (*transport, error) {
 	ln, pc, err := openPair(o.Network, plain(o.Bind))
 	if err != nil {
 		return nil, err
 	}
 	t := &transport{
-		net: o.Network, packetsIO: pc, log: o.Logger,
+		net: o.Network, packetsIO: pc, log: o.Logger, box: b, own: own, born: time.Now(),
 		listener:  netutil.LimitListener(ln, maxStreams),
 		advertise: plain(o.Advertise),
 		packets:   make(chan *memberlist.Packet),
@@ -119,6 +126,13 @@ func (t *transport) readPackets() {
 		}
 		t.traffic.packetsIn.Add(1)
 		t.traffic.bytesIn.Add(uint64(n))
+		t.lastIn.Store(int64(now.Sub(t.born)))
+		if buf[0] == ownMark {
+			if content, ok := t.box.open(buf[:n]); ok {
+				t.own(content, addrPort(from))
+			}
+			continue
+		}
 		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: now}
 		select {
 		case t.packets <- p:
@@ -126,6 +140,23 @@ func (t *transport) readPackets() {
 			return
 		}
 	}
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if udp, ok := a.(*net.UDPAddr); ok {
+		return plain(udp.AddrPort())
+	}
+	return netip.AddrPort{}
+}
+
+// heardSince reports whether a packet has come in since then, from anybody.
+func (t *transport) heardSince(then time.Time) bool {
+	return time.Duration(t.lastIn.Load()) >= then.Sub(t.born)
+}
+
+// send seals and sends one of this room's own datagrams.
+func (t *transport) send(to netip.AddrPort, content []byte) error {
+	return t.write(t.box.seal(content), to)
 }
 
 func (t *transport) acceptStreams() {
@@ -181,13 +212,20 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("send to %q: %w", addr, err)
 	}
+	if err := t.write(b, to); err != nil {
+		return time.Time{}, err // as it is: memberlist looks at its type
+	}
+	return time.Now(), nil
+}
+
+func (t *transport) write(b []byte, to netip.AddrPort) error {
 	n, err := t.packetsIO.WriteTo(b, net.UDPAddrFromAddrPort(plain(to)))
 	if err != nil {
-		return time.Time{}, err // as it is: memberlist looks at its type
+		return err
 	}
 	t.traffic.packetsOut.Add(1)
 	t.traffic.bytesOut.Add(uint64(n))
-	return time.Now(), nil
+	return nil
 }
 
 // WriteToAddress is part of memberlist.NodeAwareTransport.
@@ -201,7 +239,7 @@ func (t *transport) DialTimeout(addr string, limit time.Duration) (net.Conn, err
 	if err != nil {
 		return nil, fmt.Errorf("dial %q: %w", addr, err)
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, limit)
+	ctx, cancel := context.WithTimeout(t.ctx, min(limit, dialLimit))
 	defer cancel()
 	return t.dial(ctx, plain(to))
 }

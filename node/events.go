@@ -31,20 +31,21 @@ func (d *daemon) apply(p workload.Plan) error {
 // see takes a new view: the mesh is told whom it should know, and a sub's own
 // watchers what changed.
 func (d *daemon) see(v workload.View) {
-	var peers, masters []netip.AddrPort
+	var peers []netip.AddrPort
+	var masters []string
 	nodes := map[string]any{}
 	for _, n := range v.Nodes {
 		nodes[n.ID] = n
+		if n.Role == topology.RoleMaster && n.Status != topology.StatusPending {
+			masters = append(masters, n.ID)
+		}
 		addr, err := netip.ParseAddr(n.IP)
 		if n.ID == d.m.ID || err != nil || n.GossipPort == 0 || n.Status == topology.StatusPending {
 			continue
 		}
 		peers = append(peers, netip.AddrPortFrom(addr, uint16(n.GossipPort)))
-		if n.Role == topology.RoleMaster {
-			masters = append(masters, peers[len(peers)-1])
-		}
 	}
-	if err := errors.Join(d.mesh.SetPeers(peers), d.mesh.SetWatchers(masters)); err != nil {
+	if err := errors.Join(d.mesh.SetPeers(peers), d.mesh.SetObservers(masters)); err != nil {
 		d.o.Logger.Warn("gossip peers not taken", "error", err)
 	}
 	if d.master == nil {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"piccolo.io/piccolo/gossip"
 )
 
 // Network joins hosts. Its methods may be called from any goroutine, also while traffic flows.
@@ -54,17 +56,25 @@ func (n *Network) CutOneWay(from, to *Host) {
 	n.change(func() { n.cuts[[2]*Host{from, to}] = true })
 }
 
-// Unplug cuts a host from every other one.
+// Unplug pulls a host's cable: it is cut from every other one, and its interface has no carrier.
 func (n *Network) Unplug(h *Host) {
 	n.change(func() {
+		h.unplugged = true
 		for _, o := range n.hosts {
 			n.cuts[[2]*Host{h, o}], n.cuts[[2]*Host{o, h}] = true, true
 		}
 	})
 }
 
-// Heal removes every cut.
-func (n *Network) Heal() { n.change(func() { clear(n.cuts) }) }
+// Heal removes every cut and plugs every cable in.
+func (n *Network) Heal() {
+	n.change(func() {
+		clear(n.cuts)
+		for _, h := range n.hosts {
+			h.unplugged = false
+		}
+	})
+}
 
 // Delay holds everything back for d, give or take jitter. Packets may overtake each other.
 func (n *Network) Delay(d, jitter time.Duration) { n.change(func() { n.delay, n.jitter = d, jitter }) }
@@ -139,10 +149,18 @@ type Host struct {
 	nextPort  uint16
 	frozen    bool
 	killed    bool
+	unplugged bool
 }
 
 // Addr is the host's address with a port.
 func (h *Host) Addr(port uint16) netip.AddrPort { return netip.AddrPortFrom(h.ip, port) }
+
+// Interface tells whether the host's cable is in.
+func (h *Host) Interface(netip.Addr) gossip.Interface {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return gossip.Interface{Down: h.unplugged}
+}
 
 func (h *Host) String() string { return fmt.Sprintf("host %s", h.ip) }
 

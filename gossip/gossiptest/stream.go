@@ -83,17 +83,18 @@ func (l *listener) withdraw() []*conn {
 
 func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.host.Addr(l.port)) }
 
-// Dial opens a stream to another host. It needs the links of both directions.
+// Dial opens a stream to another host. It needs the links of both directions; as in a kernel, one that is mended is
+// found by the next repetition, after 1 s, 2 s more, 4 s more.
 func (h *Host) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(to), Err: err}
 	}
-	for {
+	for again := time.Second; ; again *= 2 {
 		if err := h.awake(ctx.Done(), nil); err != nil {
 			return fail(ctx.Err())
 		}
 		h.net.mu.Lock()
-		peer, changed := h.net.hosts[to.Addr().Unmap()], h.net.changed
+		peer := h.net.hosts[to.Addr().Unmap()]
 		through := peer != nil && !h.killed && !h.net.cuts[[2]*Host{h, peer}] && !h.net.cuts[[2]*Host{peer, h}]
 		h.net.mu.Unlock()
 		if through {
@@ -111,9 +112,7 @@ func (h *Host) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 			}
 			return c, nil
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if err := sleep(ctx.Done(), again, nil); err != nil {
 			return fail(ctx.Err())
 		}
 	}
