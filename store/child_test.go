@@ -10,8 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,27 +61,14 @@ func runChild(name string) int {
 		return runReplace(dir)
 	case "shelve":
 		return runShelve(dir)
-	case "fill":
-		for _, mib := range []int{4, 24} {
-			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0700", mib)); err != nil {
-				fmt.Println("mount tmpfs:", err)
-				return 1
-			}
-			fmt.Println(mib, "MiB:", verdict(runMember(dir, fill)))
-		}
+	case "full":
+		return runFull(dir)
+	case "small":
+		return runSmall(dir)
+	case "starve":
+		return runStarve(dir)
 	}
 	return 0
-}
-
-// fill writes until it is refused.
-func fill(m *store.Member) {
-	texts := store.NewCollection[string](m, "texts", "text")
-	for i := 0; ; i++ {
-		if _, err := texts.Create(bg(), fmt.Sprint(i), strings.Repeat("x", 500<<10)); err != nil {
-			fmt.Println("create:", err)
-			return
-		}
-	}
 }
 
 // verdict is err in words that a parent can look for.
@@ -183,29 +168,5 @@ func TestKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-// TestDiskFull runs on a small tmpfs in a mount namespace of its own.
-func TestDiskFull(t *testing.T) {
-	cmd := childCommand(t, "fill", t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if os.Getuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Unshareflags: syscall.CLONE_NEWNS}
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for _, want := range []string{"4 MiB: ErrDiskFull", "24 MiB: ErrDiskFull", "no space left on device", "create: "} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("output lacks %q", want)
-		}
-	}
-	if t.Failed() {
-		t.Logf("%s", out)
 	}
 }

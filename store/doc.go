@@ -17,6 +17,11 @@
 // [Member.Lead] runs work on it, in a [Term] that fences off the writes of a
 // leader that was replaced; [Member.FollowLeader] tells everybody who it is.
 //
+// [Member.Snapshot] writes all that a member knows to a stream; a [Shelf] keeps
+// snapshots on the local disk; [Restore] and [Replace] make a new cluster of one
+// out of them. What can be done about a directory that is damaged says
+// [FindRemedy]; [SetAside] takes it out of the way.
+//
 // Values lie on disk as JSON in a versioned envelope, sealed by a [Sealer] whose
 // key file is kept outside etcd's directory.
 //

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"piccolo.io/piccolo/store"
@@ -287,6 +288,44 @@ func TestFirstStartInterrupted(t *testing.T) {
 	if err := runMember(dir, func(*store.Member) {}); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestNotDamage: what the system refuses says nothing of the files, and harms none.
+func TestNotDamage(t *testing.T) {
+	dir := copyDir(t, goodDir(t))
+	for files := 6; files < 14; files++ {
+		cmd := childCommand(t, "starve", dir)
+		cmd.Env = append(cmd.Env, fmt.Sprint(filesEnv, "=", files))
+		out, _ := cmd.CombinedOutput() // some are too few even for the child
+		if bytes.Contains(out, []byte("ErrDamaged")) {
+			t.Errorf("%d files: %s", files, out)
+		}
+	}
+	err := runMember(dir, func(m *store.Member) {
+		if list, _, err := fruits(m).List(bg()); err != nil || len(list) != 200 {
+			t.Errorf("%d records, %v", len(list), err)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// filesEnv says how many files a child can have open.
+const filesEnv = "PICCOLO_TEST_FILES"
+
+func runStarve(dir string) int {
+	var files uint64
+	if _, err := fmt.Sscan(os.Getenv(filesEnv), &files); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: files, Max: files}); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("result:", verdict(runMember(dir, func(*store.Member) {})))
+	return 0
 }
 
 func TestInUse(t *testing.T) {

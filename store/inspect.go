@@ -21,9 +21,6 @@ const (
 	newMemberBytes = 2*walSegmentBytes + 1<<20
 )
 
-// inspect is examine without opening the records.
-func inspect(dir string) error { return examine(dir, nil) }
-
 // examine looks at etcd's directory before etcd does. etcd ends the process, or
 // waits for ever, over most of what can be wrong there, and panics of bbolt come
 // up in goroutines that nobody can guard; over other damage it starts, and what

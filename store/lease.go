@@ -44,6 +44,9 @@ func (m *Member) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
 	seconds := int64(math.Ceil(ttl.Seconds()))
 	id := LeaseID(randomID()) // chosen here: a second try must not make a second lease
 	granted, err := call(ctx, m, func(ctx context.Context, _ *clientv3.Client) (int64, error) {
+		if err := m.room.toWrite(m.opts.Dir, m.etcd.Server.Backend().Size()); err != nil {
+			return 0, err
+		}
 		resp, err := m.etcd.Server.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: seconds})
 		if errors.Is(err, lease.ErrLeaseExists) { // an earlier try has made it
 			return seconds, nil

@@ -21,6 +21,10 @@ import (
 // their own deadline.
 const maxCalls = 128
 
+// deadStop is how long etcd is given to stop after a failure of its own: mostly
+// it cannot any more, and whoever starts the process again should not wait.
+const deadStop = time.Second
+
 // Member is one etcd member in this process. Make it with New, start it with Run.
 type Member struct {
 	opts    Options
@@ -30,6 +34,8 @@ type Member struct {
 	died    chan error    // etcd's last word, capacity 1
 	calls   chan struct{} // a place for each call under way
 	compact chan struct{} // history may be long, capacity 1
+
+	room room // on the disk
 
 	compacted atomic.Int64 // the first revision of history, as last seen
 	alone     atomic.Bool  // nobody else votes, as last seen
@@ -86,7 +92,7 @@ func (m *Member) Run(ctx context.Context) error {
 		return fmt.Errorf("run store in %s: it was run before: %w", m.opts.Dir, ErrInvalid)
 	}
 	defer m.end(ErrClosed)
-	if err := inspect(m.opts.Dir); err != nil {
+	if err := examine(m.opts.Dir, m.opts.Sealer); err != nil {
 		return fmt.Errorf("open store in %s: %w", m.opts.Dir, err)
 	}
 	tuneEtcd()
@@ -102,7 +108,11 @@ func (m *Member) Run(ctx context.Context) error {
 		err = m.serve(ctx)
 	}
 	m.end(ErrClosed)
-	if stopErr := m.stop(); err == nil {
+	limit := m.opts.StopTimeout
+	if err != nil {
+		limit = min(limit, deadStop)
+	}
+	if stopErr := m.stop(limit); err == nil {
 		err = stopErr
 	}
 	if err != nil {
@@ -154,11 +164,11 @@ func (m *Member) start(ctx context.Context) (*embed.Etcd, error) {
 			}
 			if ctx.Err() != nil {
 				m.etcd = r.etcd
-				return nil, m.stop()
+				return nil, m.stop(m.opts.StopTimeout)
 			}
 			return r.etcd, nil
 		case err := <-m.died:
-			return nil, explain(err, ErrDamaged)
+			return nil, damage(err)
 		case <-timeout.C:
 			return nil, fmt.Errorf("etcd has not started within %v: is the disk failing, or another process using the directory?: %w", m.opts.StartTimeout, ErrAccess)
 		case <-cancelled:
@@ -229,8 +239,8 @@ func (m *Member) serve(ctx context.Context) error {
 	}
 }
 
-// stop ends etcd, or gives up after StopTimeout.
-func (m *Member) stop() error {
+// stop ends etcd, or gives up after limit.
+func (m *Member) stop(limit time.Duration) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -242,13 +252,13 @@ func (m *Member) stop() error {
 			<-m.watched
 		}
 	}()
-	timeout := time.NewTimer(m.opts.StopTimeout)
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	select {
 	case <-done:
 		return nil
 	case <-timeout.C:
-		return fmt.Errorf("etcd has not stopped within %v: end the process; what was acknowledged is on disk", m.opts.StopTimeout)
+		return fmt.Errorf("etcd has not stopped within %v: end the process; what was acknowledged is on disk", limit)
 	}
 }
 

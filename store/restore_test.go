@@ -207,6 +207,10 @@ func TestReplace(t *testing.T) {
 	for _, key := range []string{"/piccolo/fruits/k20", "/piccolo/fruits/extra"} {
 		spoilRecord(t, filepath.Join(l.opts.Dir, "member/snap/db"), key)
 	}
+	other := must[*store.Member](t)(store.New(l.opts))
+	err := other.Run(bg())
+	wantErr(t, "Run", err, store.ErrDamaged)
+
 	done, aside, err := store.Replace(bg(), store.RestoreFrom{Directory: l.opts.Dir, Snapshot: l.snapshot}, l.opts, time.Now())
 	if err != nil {
 		t.Fatal(err)

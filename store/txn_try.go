@@ -54,6 +54,9 @@ func newTxn(m *Member, ops []Op, fence int64) *txn {
 // leader while that is frozen would else be done when it wakes up, long after the
 // caller has tried again, or given up, and others have written.
 func (t *txn) try(ctx context.Context, c *clientv3.Client) (*clientv3.TxnResponse, error) {
+	if err := t.m.room.toWrite(t.m.opts.Dir, t.m.etcd.Server.Backend().Size()); err != nil {
+		return nil, err
+	}
 	if used := t.m.etcd.Server.Backend().SizeInUse(); t.puts && used > t.m.opts.MaxBytes {
 		return nil, fmt.Errorf("%d bytes are used of %d; delete something: %w", used, t.m.opts.MaxBytes, ErrFull)
 	}
